@@ -1,0 +1,32 @@
+#include "base/error.h"
+
+#include <fmt/format.h>
+
+namespace whit {
+namespace {
+
+std::string compose(const std::string& what, const std::string& where, const std::string& found,
+                    const std::string& hint) {
+  std::string text = what;
+  if (!where.empty()) text += fmt::format("\n  where: {}", where);
+  if (!found.empty()) text += fmt::format("\n  found: {}", found);
+  if (!hint.empty()) text += fmt::format("\n  try:   {}", hint);
+  return text;
+}
+
+}  // namespace
+
+Error::Error(ErrorKind kind, std::string what, std::string where, std::string found, std::string hint)
+    : std::runtime_error(compose(what, where, found, hint)),
+      kind_(kind),
+      message_(std::move(what)),
+      where_(std::move(where)),
+      found_(std::move(found)),
+      hint_(std::move(hint)) {}
+
+void check_failed(const char* condition, const char* file, int line) {
+  throw Error(ErrorKind::internal, "a check of whit itself failed", fmt::format("{}:{}", file, line), condition,
+              "this is a bug: please report the command");
+}
+
+}  // namespace whit

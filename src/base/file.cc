@@ -1,0 +1,183 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace whit {
+namespace {
+
+[[noreturn]] void fail_io(const std::string& what, const std::filesystem::path& path, int error) {
+  std::string hint;
+  if (error == ENOSPC || error == EDQUOT) hint = "free some space and run the same command again";
+  if (error == EACCES || error == EPERM || error == EROFS) hint = "choose a folder that you may write to, or check the permissions";
+  if (error == ENOENT) hint = "check the path";
+  throw Error(ErrorKind::io, what, path.string(), std::strerror(error), hint);
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+uint64_t regular_size(int fd, const std::filesystem::path& path) {
+  struct stat status;
+  if (::fstat(fd, &status) != 0) fail_io("cannot read the file", path, errno);
+  if (!S_ISREG(status.st_mode))
+    throw Error(ErrorKind::io, "not a regular file", path.string(), S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+  return static_cast<uint64_t>(status.st_size);
+}
+
+void write_all(int fd, const char* data, size_t size, const std::filesystem::path& path) {
+  while (size > 0) {
+    const ssize_t written = ::write(fd, data, size);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      fail_io("cannot write", path, errno);
+    }
+    data += written;
+    size -= static_cast<size_t>(written);
+  }
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+[[noreturn]] void fail_exists(const std::filesystem::path& path) {
+  throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "--force overwrites it");
+}
+
+constexpr size_t kBuffer = 1 << 20;
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail_io("cannot open the file", path, errno);
+  const uint64_t size = regular_size(file.fd, path);
+  std::shared_ptr<MappedFile> result(new MappedFile);
+  result->path_ = path;
+  if (size > 0) {
+    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+    if (address == MAP_FAILED) fail_io("cannot map the file into memory", path, errno);
+    result->bytes_ = {static_cast<const std::byte*>(address), size};
+  }
+  return result;
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+std::string read_file(const std::filesystem::path& path, uint64_t limit) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail_io("cannot open the file", path, errno);
+  const uint64_t size = regular_size(file.fd, path);
+  if (size > limit)
+    throw Error(ErrorKind::input, "the file is larger than is allowed here", path.string(),
+                fmt::format("{} bytes, limit {}", size, limit));
+  std::string content(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t count = ::read(file.fd, content.data() + done, size - done);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      fail_io("cannot read the file", path, errno);
+    }
+    if (count == 0) break;
+    done += static_cast<size_t>(count);
+  }
+  content.resize(done);
+  return content;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path, bool overwrite)
+    : path_(std::move(path)),
+      temporary_(path_.string() + fmt::format(".tmp-{}", ::getpid())),
+      overwrite_(overwrite) {
+  if (!overwrite_ && std::filesystem::exists(std::filesystem::symlink_status(path_))) fail_exists(path_);
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail_io("cannot create the output", path_, errno);
+  buffer_.reserve(kBuffer);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) {
+    ::close(descriptor_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+void AtomicFile::flush() {
+  write_all(descriptor_, buffer_.data(), buffer_.size(), path_);
+  buffer_.clear();
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  size_ += bytes.size();
+  const char* data = reinterpret_cast<const char*>(bytes.data());
+  if (bytes.size() >= kBuffer) {
+    flush();
+    write_all(descriptor_, data, bytes.size(), path_);
+    return;
+  }
+  buffer_.append(data, bytes.size());
+  if (buffer_.size() >= kBuffer) flush();
+}
+
+void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  WHIT_CHECK(offset + bytes.size() <= size_);
+  flush();
+  if (::lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) fail_io("cannot write", path_, errno);
+  write_all(descriptor_, reinterpret_cast<const char*>(bytes.data()), bytes.size(), path_);
+  if (::lseek(descriptor_, 0, SEEK_END) < 0) fail_io("cannot write", path_, errno);
+}
+
+void AtomicFile::commit() {
+  flush();
+  if (::fsync(descriptor_) != 0) fail_io("cannot write", path_, errno);
+  if (::close(descriptor_) != 0) {
+    descriptor_ = -1;
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    fail_io("cannot write", path_, error);
+  }
+  descriptor_ = -1;
+  if (!overwrite_) {
+    // link() refuses an existing target in one step, rename() would replace what another process wrote meanwhile.
+    if (::link(temporary_.c_str(), path_.c_str()) == 0) {
+      ::unlink(temporary_.c_str());
+    } else if (errno == EEXIST) {
+      ::unlink(temporary_.c_str());
+      fail_exists(path_);
+    } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {  // file systems without hard links
+      const int error = errno;
+      ::unlink(temporary_.c_str());
+      fail_io("cannot write the output under its final name", path_, error);
+    }
+  } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    fail_io("cannot write the output under its final name", path_, error);
+  }
+  const Descriptor folder{::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (folder.fd >= 0) ::fsync(folder.fd);
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content, bool overwrite) {
+  AtomicFile file(path, overwrite);
+  file.write(content);
+  file.commit();
+}
+
+}  // namespace whit

@@ -1,0 +1,33 @@
+// Resident memory of this process as the kernel accounts it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace whit {
+
+struct MemoryUse {
+  uint64_t anonymous_and_shared = 0;  // RssAnon + RssShmem: what whit promises (file pages can be dropped)
+  uint64_t resident_peak = 0;         // VmHWM: the operating system's maximum, file pages included
+};
+
+// Reads /proc/self/status. All zero where that does not exist.
+MemoryUse memory_use() noexcept;
+
+// Samples anonymous_and_shared every few milliseconds on a thread of its own and keeps the maximum.
+class PeakMemory {
+ public:
+  PeakMemory();
+  ~PeakMemory();
+  uint64_t peak() const noexcept;
+  void reset() noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Makes the C library give large buffers back to the system at once, so that promised memory is what is resident.
+void return_freed_memory_at_once() noexcept;
+
+}  // namespace whit

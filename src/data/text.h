@@ -1,0 +1,33 @@
+// Texts: plain files, and the default ones that set-up installs as Debian packages.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/tokenizer.h"
+
+namespace whit {
+
+// A plain text file. Empty, NUL bytes or invalid UTF-8: ErrorKind::input with the byte offset.
+std::string read_text(const std::filesystem::path& path);
+
+// The six novels of the package r-cran-janeaustenr (decoded from its R data file), lines joined by newlines, books in
+// alphabetical order of their R names. Missing package: ErrorKind::io that names it. `rdb_folder` for tests.
+std::string default_calibration_text(const std::filesystem::path& data_folder = {});
+// The Jargon File of the package jargon-text.
+std::string default_judging_text(const std::filesystem::path& gz = {});
+
+// Windows of `context` ids for calibration: the text is tokenized whole (without BOS), cut into windows without overlap
+// (BOS first where the tokenizer adds one), and tokens / context of them are drawn without replacement by `seed`, in text
+// order. Fewer tokens in the text than asked: ErrorKind::input that says how many there are.
+struct CalibrationWindows {
+  uint64_t context = 0;
+  std::vector<std::vector<int32_t>> windows;
+  std::string hash;  // hex, over the ids
+};
+CalibrationWindows calibration_windows(const Tokenizer& tokenizer, std::string_view text, uint64_t tokens,
+                                       uint64_t context, uint64_t seed);
+
+}  // namespace whit

@@ -1,0 +1,40 @@
+// What an executor offers to whoever judges or serves a model: ids in, logit rows out, never all of them at once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "model/spec/spec.h"
+
+namespace whit {
+
+// `position` counts from the start of the session; `logits` has spec().vocabulary entries and is valid during the call.
+using RowVisitor = std::function<void(size_t position, std::span<const float> logits)>;
+
+// One sequence with its cache. Used by one thread at a time.
+class ScorerSession {
+ public:
+  virtual ~ScorerSession() = default;
+  // Appends ids. Calls visitor for those of the new positions p with p >= first_row, in order. Pass
+  // first_row = position() + ids.size() for none. Throws ErrorKind::usage when the context would overflow,
+  // ErrorKind::input for an id outside the vocabulary.
+  virtual void feed(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) = 0;
+  virtual size_t position() const noexcept = 0;
+  virtual void reset() noexcept = 0;  // back to position 0
+  // Forgets the positions from `position` on (generation that is cut back).
+  virtual void truncate(size_t position) = 0;
+};
+
+class Scorer {
+ public:
+  virtual ~Scorer() = default;
+  virtual const ModelSpec& spec() const noexcept = 0;
+  virtual std::unique_ptr<ScorerSession> open(size_t context) const = 0;
+  virtual std::string executor() const = 0;     // "runtime" or "torch"
+  virtual std::string activations() const = 0;  // "fp32" or "int8"
+};
+
+}  // namespace whit

@@ -1,0 +1,55 @@
+// The learning executor: blocks built from a ModelSpec, run with LibTorch on given dense weights. No torch header here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/spec/model.h"
+#include "model/spec/scorer.h"
+#include "model/torch/matrix.h"
+
+namespace whit {
+
+// Dense weights of one block (or of the ends) by tensor name: "blk.3.attn_q.weight" -> [rows, cols]; norms are [1, n].
+using DenseWeights = std::map<std::string, Matrix>;
+
+// Unpacks one block's tensors (norms and biases included).
+DenseWeights load_block(const Model& model, uint64_t block);
+
+// Sequences of equal length laid one after the other: [sequences * length, width].
+struct Activations {
+  size_t sequences = 0, length = 0;
+  Matrix values;
+};
+
+// Called with the input of every unit of the block before it is used: unit kind ("attn_qkv", "attn_output",
+// "ffn_gate_up", "ffn_down") and rows [tokens, cols] of some of the sequences; may be called several times per kind.
+using InputHook = std::function<void(const std::string& kind, MatrixView rows)>;
+
+// Runs block `block` in place, a few sequences at a time so that scratch memory stays below scratch_bytes(spec, length).
+void run_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, Activations& activations,
+               const InputHook& hook);
+uint64_t block_scratch_bytes(const ModelSpec& spec, uint64_t length);
+
+// Rows of the embedding for the ids: [ids, width].
+Matrix embed(const Model& model, std::span<const int32_t> ids);
+// The final norm: [tokens, width] -> [tokens, width].
+Matrix final_norm(const Model& model, MatrixView hidden);
+
+// A gradient can be had at every block: given d loss / d output of a block, returns d loss / d input (recomputing the
+// forward pass), and calls `hook` with unit kind and d loss / d (unit's output), [tokens, rows].
+Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, const Activations& input,
+                           const Activations& output_gradient, const InputHook& hook);
+
+// Scorer over LibTorch. Unpacks weights block by block while it runs unless `resident`.
+std::shared_ptr<const Scorer> make_torch_scorer(ModelPtr model, bool resident = true);
+// All hidden states [layers + 1] of [ids, width]: after the embedding, after each block but the last, after the final norm
+// of the last (as Hugging Face gives them).
+std::vector<Matrix> torch_hidden_states(const Model& model, std::span<const int32_t> ids);
+
+}  // namespace whit
