@@ -41,7 +41,7 @@ struct GgufFile {
 
 enum class Integrity { ok, absent };  // damage is an Error(ErrorKind::integrity) that names the tensor or "header"
 
-// Verifies the header's checksum, then each tensor's, the zero padding and the end of the file (design.md 2.5).
+// Verifies the header's checksum, then each tensor's, the zero padding and the end of the file.
 // absent only for a file without any whit. key.
 Integrity verify_checksums(const GgufFile& gguf);
 

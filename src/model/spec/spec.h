@@ -43,7 +43,7 @@ struct ModelSpec {
   uint64_t weights() const;
 };
 
-// The linears of a block that read the same input are one unit (design.md 2.2).
+// The linears of a block that read the same input are one unit.
 struct UnitSpec {
   std::string name;                  // "blk.3.attn_qkv.weight"
   std::string kind;                  // "attn_qkv" "attn_output" "ffn_gate_up" "ffn_down" "token_embd" "output"

@@ -1,0 +1,37 @@
+// A model file as whit writes it (docs/design/container.md): an ordinary GGUF when ggml types are enough, else general.architecture
+// = whit with our parts, units, packed tokenizer. Always with checksums and a manifest.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/keyvalue.h"
+#include "format/format.h"
+
+namespace whit {
+
+struct OutputTensor {
+  std::string name;             // unit or tensor: "blk.0.attn_qkv.weight", "output_norm.weight"
+  Shape shape;
+  int dimensions = 2;           // 1: vector
+  std::vector<Member> members;  // a stack in one of our formats; empty otherwise
+  FormatPtr format;
+  std::function<std::shared_ptr<const Packed>()> load;  // called once, while writing, in order
+};
+
+struct ModelOutput {
+  KeyValues metadata;    // base architecture's keys and tokenizer.* keys, as an ordinary GGUF has them
+  std::string manifest;  // JSON text, stored as whit.manifest
+  std::vector<OutputTensor> tensors;
+  // True when any tensor is in a format of ours; then the tokenizer is packed and the architecture is "whit".
+  bool is_ours() const;
+};
+
+// The exact bytes that write_model_file makes, without reading any weight.
+uint64_t model_file_bytes(const ModelOutput& output);
+void write_model_file(AtomicFile& file, const ModelOutput& output);
+
+}  // namespace whit

@@ -1,0 +1,103 @@
+// The stages of a recipe and what each asks of a method. A method is one .cc file that implements one of these interfaces
+// and has a row in methods.def; nothing here knows a method by name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "base/threads.h"
+#include "format/format.h"
+#include "model/spec/spec.h"
+#include "model/torch/matrix.h"
+
+namespace whit {
+
+enum class Stage { importance, allocate, transform, prune, quantize, reconstruct, tune, cache };
+
+struct StageRow {
+  Stage stage;
+  std::string name;       // as in a recipe's documentation
+  std::string interface;  // "weight + statistics + format -> codes"
+  bool whole_model;       // runs before or after the walk instead of unit by unit
+};
+const std::vector<StageRow>& stage_rows();  // stages.def
+
+// What was seen of a unit's inputs.
+struct UnitStatistics {
+  Matrix gram;          // [cols, cols], mean over tokens of x x^T
+  uint64_t tokens = 0;  // 0: no statistics, gram is empty
+};
+
+// What passes from stage to stage: one unit (a tensor, or a stack of tensors that read the same input) on its way from
+// the original to the file. A mask survives every later stage, a rotation travels with its unit.
+struct TensorState {
+  UnitSpec unit;
+  Matrix weights;             // [rows, cols] as the next stage shall see them
+  std::vector<uint8_t> mask;  // [rows * cols], 1 = kept; empty: all kept (set by prune)
+  FormatPtr plan;             // the format that allocation or recipe chose
+  std::shared_ptr<const UnitStatistics> statistics;
+  // Set where all members are stored in an affine format of the source: its groups and levels, so that a grid of the same
+  // groups can start from them (a Q4_1 original lies on 16 levels per 32 inputs).
+  std::optional<AffineParameters> source_grid;
+  uint64_t source_group = 0;
+  std::optional<Packed> packed;  // set by quantize
+};
+
+// What a stage did, for the log and the manifest.
+struct StageReport {
+  double loss = 0;           // weighted squared error trace(d gram d^T), d = unpacked - weights
+  double relative_loss = 0;  // loss / trace(w gram w^T)
+  double damp_ratio = 0;     // what the factorization needed (gptq), 0 where there is none
+};
+
+struct MethodContext {
+  ThreadPool& pool;
+  uint64_t seed = 0;
+};
+
+class Method {
+ public:
+  virtual ~Method() = default;
+  virtual Json options() const = 0;  // all of them, normalized
+};
+
+// weight + statistics + format -> codes. Sets state.packed; leaves state.weights alone.
+class Quantizer : public Method {
+ public:
+  virtual StageReport quantize(TensorState& state, const MethodContext& context) const = 0;
+  virtual bool needs_statistics() const = 0;  // false: works without
+};
+
+// One possible format of a unit.
+struct Choice {
+  uint64_t bytes = 0;
+  double loss = 0;  // predicted KL in nats that this choice adds
+};
+
+// sensitivities + budget -> plan. choices[u] are unit u's, any order. Returns an index per unit with the sum of bytes at most
+// `budget`, or an empty vector when even the smallest choices exceed it. A larger budget never gives a larger total loss.
+class Allocator : public Method {
+ public:
+  virtual std::vector<size_t> allocate(std::span<const std::vector<Choice>> choices, uint64_t budget) const = 0;
+};
+
+// ---- the table, made from methods.def ----
+
+struct MethodRow {
+  Stage stage;
+  std::string name, paper, needs, summary, status;  // status: stable, trial
+  std::vector<OptionDescription> options;
+};
+const std::vector<MethodRow>& method_rows();
+
+// ErrorKind::usage with the nearest known name, or for an option that the method does not have.
+const MethodRow& method_row(std::string_view name);
+std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options);
+std::unique_ptr<Allocator> make_allocator(std::string_view name, const Json& options);
+
+}  // namespace whit
