@@ -31,7 +31,8 @@ struct Activations {
 // "ffn_gate_up", "ffn_down") and rows [tokens, cols] of some of the sequences; may be called several times per kind.
 using InputHook = std::function<void(const std::string& kind, MatrixView rows)>;
 
-// Runs block `block` in place, a few sequences at a time so that scratch memory stays below scratch_bytes(spec, length).
+// Runs block `block` in place, a few sequences at a time so that scratch memory stays below scratch_bytes(spec,
+// length).
 void run_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, Activations& activations,
                const InputHook& hook);
 uint64_t block_scratch_bytes(const ModelSpec& spec, uint64_t length);
@@ -48,8 +49,8 @@ Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWei
 
 // Scorer over LibTorch. Unpacks weights block by block while it runs unless `resident`.
 std::shared_ptr<const Scorer> make_torch_scorer(ModelPtr model, bool resident = true);
-// All hidden states [layers + 1] of [ids, width]: after the embedding, after each block but the last, after the final norm
-// of the last (as Hugging Face gives them).
+// All hidden states [layers + 1] of [ids, width]: after the embedding, after each block but the last, after the final
+// norm of the last (as Hugging Face gives them).
 std::vector<Matrix> torch_hidden_states(const Model& model, std::span<const int32_t> ids);
 
 }  // namespace whit

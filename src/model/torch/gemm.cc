@@ -1,0 +1,106 @@
+#include "model/torch/gemm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
+#include <dlfcn.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "model/torch/matrix.h"
+
+namespace whit {
+namespace torch_room {
+namespace {
+
+// Looked up at run time, so that a LibTorch over another BLAS (MKL inside the official builds) links and works too.
+void set_blas_threads(int threads) noexcept {
+  using Setter = void (*)(int);
+  static const Setter setter = reinterpret_cast<Setter>(::dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+  if (setter) setter(threads);
+}
+
+struct PoolState {
+  int threads = 1;
+  int serial_depth = 0;
+  std::unique_ptr<ThreadPool> pool = std::make_unique<ThreadPool>(1);
+};
+
+PoolState& state() {
+  static PoolState s;
+  return s;
+}
+
+}  // namespace
+
+ThreadPool& pool() { return *state().pool; }
+int pool_threads() noexcept { return state().threads; }
+
+SerialBlas::SerialBlas() {
+  if (state().serial_depth++ == 0) set_blas_threads(1);
+}
+SerialBlas::~SerialBlas() {
+  if (--state().serial_depth == 0) set_blas_threads(state().threads);
+}
+
+void run_parallel(const std::function<void(int)>& body) {
+  const SerialBlas serial;
+  pool().run([&](int worker) {
+    const c10::InferenceMode no_autograd;
+    body(worker);
+  });
+}
+
+void run_parallel(size_t count, size_t grain, const std::function<void(size_t, size_t, int)>& body) {
+  const SerialBlas serial;
+  pool().parallel_for(count, grain, [&](size_t begin, size_t end, int worker) {
+    const c10::InferenceMode no_autograd;
+    body(begin, end, worker);
+  });
+}
+
+void gemm(int64_t m, int64_t n, int64_t k, float alpha, Operand a, Operand b, float beta, float* c, int64_t c_stride) {
+  if (m == 0 || n == 0) return;
+  const auto view = [](const float* data, int64_t rows, int64_t cols, int64_t row, int64_t col) {
+    return at::from_blob(const_cast<float*>(data), {rows, cols}, {row, col});
+  };
+  at::Tensor out = view(c, m, n, c_stride, 1);
+  at::addmm_out(out, out, view(a.data, m, k, a.row, a.col), view(b.data, k, n, b.row, b.col), beta, alpha);
+}
+
+void parallel_gemm(int64_t m, int64_t n, int64_t k, float alpha, Operand a, Operand b, float beta, float* c,
+                   int64_t c_stride) {
+  if (m >= n || m >= 64 * pool_threads()) {
+    run_parallel(static_cast<size_t>(m), 16, [&](size_t begin, size_t end, int) {
+      const int64_t first = static_cast<int64_t>(begin);
+      gemm(static_cast<int64_t>(end) - first, n, k, alpha, {a.data + first * a.row, a.row, a.col}, b, beta,
+           c + first * c_stride, c_stride);
+    });
+  } else {
+    run_parallel(static_cast<size_t>(n), 16, [&](size_t begin, size_t end, int) {
+      const int64_t first = static_cast<int64_t>(begin);
+      gemm(m, static_cast<int64_t>(end) - first, k, alpha, a, {b.data + first * b.col, b.row, b.col}, beta, c + first,
+           c_stride);
+    });
+  }
+}
+
+}  // namespace torch_room
+
+void set_torch_threads(int threads) {
+  if (threads < 0 || threads > 1024)
+    throw Error(ErrorKind::usage, "the number of threads must be between 0 (all cores) and 1024", "--threads",
+                std::to_string(threads));
+  auto& s = torch_room::state();
+  WHIT_CHECK(s.serial_depth == 0);
+  const int wanted = threads == 0 ? available_cores() : threads;
+  if (wanted != s.threads) s.pool = std::make_unique<ThreadPool>(wanted);
+  s.threads = wanted;
+  at::set_num_threads(wanted);
+  torch_room::set_blas_threads(wanted);
+}
+
+}  // namespace whit
