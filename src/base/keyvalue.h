@@ -28,6 +28,8 @@ class KeyValues {
  public:
   // Replaces the value of an existing key in place.
   void set(std::string key, Value value);
+  // For a parser that has seen to it that the key is new: set() looks through all keys, which hangs on 100,000 of them.
+  void append(std::string key, Value value) { items_.push_back({std::move(key), std::move(value)}); }
   void erase(std::string_view key);
   const Value* find(std::string_view key) const noexcept;
   bool has(std::string_view key) const noexcept { return find(key) != nullptr; }

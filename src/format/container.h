@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/keyvalue.h"
 #include "format/format.h"
+#include "format/gguf.h"
 
 namespace whit {
 
@@ -29,6 +30,11 @@ struct ModelOutput {
   // True when any tensor is in a format of ours; then the tokenizer is packed and the architecture is "whit".
   bool is_ours() const;
 };
+
+// What an opened file holds, as stored tensors in file order: a tensor of a ggml type by itself, the parts of one of our
+// formats together as whit.units says. Throws ErrorKind::input that names the tensor for a type without a format, an
+// unknown format, parts that are missing or of another size.
+std::vector<StoredTensor> stored_tensors(const GgufFile& gguf);
 
 // The exact bytes that write_model_file makes, without reading any weight.
 uint64_t model_file_bytes(const ModelOutput& output);

@@ -22,6 +22,7 @@ struct PartSpec {
   GgmlType type;
   uint64_t count;  // elements
   uint64_t bytes;
+  uint64_t row_bytes;  // bytes of one stored row, each row starts on a byte; 0: the part belongs to all rows together
 };
 
 class Format {

@@ -1,0 +1,124 @@
+#include <cstring>
+
+#include "base/names.h"
+#include "format/format.h"
+#include "format/formats_table.h"
+
+namespace whit {
+namespace {
+
+struct Row {
+  FormatRow text;
+  FormatPtr (*make)(const Json& options, const std::string& where);
+};
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = {
+#define WHIT_FORMAT(name, factory, summary) {{#name, summary}, format_factories::factory},
+#include "format/formats.def"
+#undef WHIT_FORMAT
+  };
+  return rows;
+}
+
+}  // namespace
+
+uint64_t Format::bytes(Shape shape) const {
+  uint64_t sum = 0;
+  for (const PartSpec& part : parts(shape)) sum += part.bytes;
+  return sum;
+}
+
+double Format::bits_per_weight(Shape shape) const {
+  return shape.count() == 0 ? 0.0 : 8.0 * static_cast<double>(bytes(shape)) / static_cast<double>(shape.count());
+}
+
+uint64_t Packed::bytes() const noexcept {
+  uint64_t sum = 0;
+  for (const auto& part : parts) sum += part.size();
+  return sum;
+}
+
+const std::vector<FormatRow>& format_rows() {
+  static const std::vector<FormatRow> rows = [] {
+    std::vector<FormatRow> texts;
+    for (const Row& row : table()) texts.push_back(row.text);
+    return texts;
+  }();
+  return rows;
+}
+
+FormatPtr make_format(std::string_view name, const Json& options) {
+  const std::string where = "format " + std::string(name.substr(0, 100));
+  std::vector<std::string> known;
+  for (const Row& row : table()) {
+    if (row.text.name == name) return row.make(options, where);
+    known.push_back(row.text.name);
+  }
+  throw Error(ErrorKind::usage, "there is no such storage format", where, std::string(name.substr(0, 100)),
+              suggest_name(name, known));
+}
+
+FormatPtr make_format_from(const Json& json, const std::string& where) {
+  if (json.is_string()) return make_format(json.get_ref<const std::string&>());
+  if (!json.is_object() || !json.contains("name") || !json["name"].is_string())
+    throw Error(ErrorKind::usage, "a format is a name or a table with a name", where, json.dump(),
+                R"(write "q4_0" or { name = "grid", bits = 3 })");
+  Json options = json;
+  options.erase("name");
+  return make_format(json["name"].get_ref<const std::string&>(), options);
+}
+
+Json format_to_json(const Format& format) {
+  Json json = {{"name", format.name()}};
+  const Json options = format.options();
+  for (const auto& [key, value] : options.items()) json[key] = value;
+  return json;
+}
+
+std::shared_ptr<const AffineFormat> as_affine(const FormatPtr& format) {
+  return std::dynamic_pointer_cast<const AffineFormat>(format);
+}
+
+StoredTensor make_stored(std::string name, std::shared_ptr<const Packed> packed, std::vector<Member> members) {
+  StoredTensor tensor;
+  tensor.name = std::move(name);
+  tensor.shape = packed->shape;
+  tensor.format = packed->format;
+  tensor.parts.assign(packed->parts.begin(), packed->parts.end());
+  tensor.members = std::move(members);
+  tensor.owner = std::move(packed);
+  return tensor;
+}
+
+void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::span<float> out) {
+  const StoredTensor& tensor = *view.tensor;
+  WHIT_CHECK(begin <= view.rows && count <= view.rows - begin);
+  WHIT_CHECK(out.size() == count * tensor.shape.cols);
+  const uint64_t first = view.begin + begin;
+  if (tensor.half_split_head == 0) return tensor.format->unpack(tensor.shape, tensor.parts, first, count, out.data());
+  for (uint64_t i = 0; i < count; ++i)
+    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1, out.data() + i * tensor.shape.cols);
+}
+
+Packed copy_packed(const TensorView& view) {
+  const StoredTensor& tensor = *view.tensor;
+  Packed packed{tensor.format, view.shape(), {}};
+  const std::vector<PartSpec> whole = tensor.format->parts(tensor.shape), wanted = tensor.format->parts(packed.shape);
+  for (size_t p = 0; p < wanted.size(); ++p) {
+    std::vector<std::byte> bytes(wanted[p].bytes);
+    const uint64_t row_bytes = wanted[p].row_bytes;
+    if (row_bytes == 0) {
+      WHIT_CHECK(whole[p].bytes == wanted[p].bytes);
+      std::memcpy(bytes.data(), tensor.parts[p].data(), bytes.size());
+    } else {
+      for (uint64_t row = 0; row < view.rows; ++row)
+        std::memcpy(bytes.data() + row * row_bytes, tensor.parts[p].data() + tensor.stored_row(view.begin + row) * row_bytes,
+                    row_bytes);
+    }
+    packed.parts.push_back(std::move(bytes));
+  }
+  return packed;
+}
+
+}  // namespace whit
