@@ -18,7 +18,7 @@ struct Model {
   std::vector<StoredTensor> tensors;  // in file order; stacks of our formats are one tensor with members
   // GGUF keys in GGUF meaning (for a folder: made from config.json), tokenizer keys unpacked and included for GGUF files.
   KeyValues metadata;
-  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja of a folder; empty for GGUF.
+  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json of a folder; empty for GGUF.
   std::map<std::string, std::string> tokenizer_files;
   std::filesystem::path path;
   std::string weights;         // for people: "gguf Q4_1", "safetensors F32", "whit"
