@@ -21,13 +21,13 @@ class Tokenizer {
   // their ids (true for prompts made from a chat template), else they are ordinary text.
   // Any bytes are accepted: invalid UTF-8 is tokenized byte by byte. Linear in the text.
   virtual std::vector<int32_t> encode(std::string_view text, bool add_special, bool parse_special) const = 0;
-  // skip_special: leaves special tokens out.
+  // skip_special: leaves special tokens out. The result is valid UTF-8: what is broken becomes U+FFFD.
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
   // The bytes of one token, for streaming (SentencePiece: with its leading space).
   virtual std::string piece(int32_t id) const = 0;
 
   virtual size_t vocabulary() const noexcept = 0;       // tokens that have a string; the embedding may have more rows
-  virtual int32_t bos() const noexcept = 0;             // -1: none
+  virtual int32_t bos() const noexcept = 0;             // the id that add_special puts first, -1: none
   virtual std::vector<int32_t> ends() const = 0;        // ids that end an answer: eos, eot, ...
   virtual bool is_special(int32_t id) const noexcept = 0;
   virtual std::string chat_template() const = 0;        // Jinja source, "" when the model has none

@@ -1,0 +1,292 @@
+// Tokenizers in GGUF metadata. Keys of our own (tokenizer.whit.*) say what ggml's keys cannot; they are written only
+// where a tokenizer.json needs them, and other engines skip them.
+#include <algorithm>
+#include <limits>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/names.h"
+#include "data/tokenizer_parts.h"
+
+namespace whit {
+namespace {
+
+constexpr char kModel[] = "tokenizer.ggml.model";
+constexpr char kPre[] = "tokenizer.ggml.pre";
+constexpr char kTokens[] = "tokenizer.ggml.tokens";
+constexpr char kTypes[] = "tokenizer.ggml.token_type";
+constexpr char kScores[] = "tokenizer.ggml.scores";
+constexpr char kMerges[] = "tokenizer.ggml.merges";
+constexpr char kBos[] = "tokenizer.ggml.bos_token_id";
+constexpr char kEos[] = "tokenizer.ggml.eos_token_id";
+constexpr char kEot[] = "tokenizer.ggml.eot_token_id";
+constexpr char kEom[] = "tokenizer.ggml.eom_token_id";
+constexpr char kUnknown[] = "tokenizer.ggml.unknown_token_id";
+constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
+constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
+constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
+constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
+constexpr char kChatTemplate[] = "tokenizer.chat_template";
+// Ours.
+constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";  // bool
+constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";    // string, see kPrefixNames
+constexpr char kStripSpace[] = "tokenizer.whit.strip_first_space";  // bool
+constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";    // bool
+constexpr char kAddedIds[] = "tokenizer.whit.added_ids";          // i32 array: replaces what token types say
+constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";      // i32 array as long
+
+struct PrefixName {
+  SpacePrefix value;
+  const char* name;
+};
+constexpr PrefixName kPrefixNames[] = {
+    {SpacePrefix::never, "never"},
+    {SpacePrefix::always, "always"},
+    {SpacePrefix::always_unmarked, "always-unmarked"},
+    {SpacePrefix::first_unmarked, "first-unmarked"},
+};
+
+int32_t flags_of(const AddedToken& token) {
+  return (token.single_word ? 1 : 0) | (token.lstrip ? 2 : 0) | (token.rstrip ? 4 : 0) | (token.normalized ? 8 : 0) |
+         (token.special ? 16 : 0);
+}
+
+int32_t token_id(const KeyValues& metadata, const char* key) {
+  if (!metadata.has(key)) return -1;
+  const uint64_t id = metadata.unsigned_integer(key);
+  // Some writers say "none" as all ones.
+  if (id == std::numeric_limits<uint32_t>::max()) return -1;
+  if (id > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+    throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", key, std::to_string(id));
+  return static_cast<int32_t>(id);
+}
+
+std::vector<TokenType> read_types(const KeyValues& metadata, size_t tokens) {
+  std::vector<TokenType> types(tokens, TokenType::normal);
+  const auto* numbers = metadata.array<int32_t>(kTypes);
+  if (!numbers) return types;
+  if (numbers->size() != tokens)
+    throw Error(ErrorKind::input, "token types and tokens differ in number", kTypes, std::to_string(numbers->size()),
+                std::to_string(tokens) + " tokens");
+  for (size_t i = 0; i < tokens; ++i) {
+    const int32_t number = (*numbers)[i];
+    if (number < 0 || number > 6)
+      throw Error(ErrorKind::input, "unknown token type", std::string(kTypes) + "[" + std::to_string(i) + "]",
+                  std::to_string(number), "types are 1 to 6");
+    types[i] = number == 0 ? TokenType::normal : static_cast<TokenType>(number);
+  }
+  return types;
+}
+
+// "left right": cut at the first space that leaves two tokens whose join is one too.
+std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::vector<std::string>& tokens) {
+  std::unordered_map<std::string_view, int32_t> ids;
+  ids.reserve(tokens.size());
+  for (size_t id = 0; id < tokens.size(); ++id) ids.emplace(tokens[id], static_cast<int32_t>(id));
+  std::vector<Merge> merges;
+  merges.reserve(rows.size());
+  std::string joined;
+  for (size_t rank = 0; rank < rows.size(); ++rank) {
+    const std::string_view row = rows[rank];
+    bool found = false;
+    for (size_t cut = row.find(' ', 1); !found && cut != std::string_view::npos; cut = row.find(' ', cut + 1)) {
+      const auto left = ids.find(row.substr(0, cut)), right = ids.find(row.substr(cut + 1));
+      if (left == ids.end() || right == ids.end()) continue;
+      joined.assign(left->first);
+      joined += right->first;
+      const auto result = ids.find(joined);
+      if (result == ids.end()) continue;
+      merges.push_back({left->second, right->second, static_cast<uint32_t>(rank), result->second});
+      found = true;
+    }
+    if (!found)
+      throw Error(ErrorKind::input, "a merge does not join two tokens into a third",
+                  std::string(kMerges) + "[" + std::to_string(rank) + "]", std::string(row.substr(0, 200)));
+  }
+  return merges;
+}
+
+void read_added(const KeyValues& metadata, TokenizerParts& parts) {
+  if (const auto* ids = metadata.array<int32_t>(kAddedIds)) {
+    const auto* flags = metadata.array<int32_t>(kAddedFlags);
+    if (!flags || flags->size() != ids->size())
+      throw Error(ErrorKind::input, "the list of added tokens and that of their flags differ in length", kAddedFlags);
+    for (size_t i = 0; i < ids->size(); ++i) {
+      const int32_t id = (*ids)[i], flag = (*flags)[i];
+      if (id < 0 || static_cast<size_t>(id) >= parts.tokens.size())
+        throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", kAddedIds, std::to_string(id));
+      parts.added.push_back({id, parts.tokens[static_cast<size_t>(id)], (flag & 1) != 0, (flag & 2) != 0,
+                             (flag & 4) != 0, (flag & 8) != 0, (flag & 16) != 0});
+    }
+    return;
+  }
+  for (size_t id = 0; id < parts.tokens.size(); ++id) {
+    const TokenType type = parts.types[id];
+    if (type != TokenType::control && type != TokenType::unknown && type != TokenType::user_defined) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(id);
+    token.content = parts.tokens[id];
+    token.special = type != TokenType::user_defined;
+    parts.added.push_back(std::move(token));
+  }
+}
+
+}  // namespace
+
+TokenizerParts tokenizer_parts(const KeyValues& metadata) {
+  TokenizerParts parts;
+  const std::string& model = metadata.string(kModel);
+  if (model == "gpt2") {
+    parts.model = TokenizerModel::byte_level;
+    if (!metadata.has(kPre))
+      throw Error(ErrorKind::input, "the file does not say which pre-tokenizer its tokenizer has", kPre, "absent",
+                  "make the file again with a current converter");
+    parts.pre = metadata.string(kPre);
+  } else if (model == "llama") {
+    parts.model = TokenizerModel::sentencepiece;
+  } else {
+    const std::vector<std::string> known = {"gpt2", "llama"};
+    throw Error(ErrorKind::input, "the tokenizer's model is not a known one", kModel, model, suggest_name(model, known));
+  }
+  const auto* tokens = metadata.array<std::string>(kTokens);
+  if (!tokens || tokens->empty())
+    throw Error(ErrorKind::input, "the tokenizer has no tokens", kTokens, tokens ? "empty" : "absent");
+  if (tokens->size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2)
+    throw Error(ErrorKind::input, "the tokenizer has too many tokens", kTokens, std::to_string(tokens->size()));
+  parts.tokens = *tokens;
+  parts.types = read_types(metadata, tokens->size());
+  if (const auto* merges = metadata.array<std::string>(kMerges)) parts.merges = read_merges(*merges, *tokens);
+  if (parts.model == TokenizerModel::byte_level && !metadata.has(kMerges))
+    throw Error(ErrorKind::input, "a byte-level tokenizer needs merges", kMerges, "absent");
+  if (parts.model == TokenizerModel::sentencepiece && !metadata.has(kMerges)) {
+    const auto* scores = metadata.array<float>(kScores);
+    if (!scores || scores->size() != tokens->size())
+      throw Error(ErrorKind::input, "a SentencePiece tokenizer needs one score per token", kScores,
+                  scores ? std::to_string(scores->size()) + " scores" : "absent",
+                  std::to_string(tokens->size()) + " tokens");
+    for (const float score : *scores)
+      if (score != score) throw Error(ErrorKind::input, "a token's score is not a number", kScores, "nan");
+    parts.scores = *scores;
+  }
+  read_added(metadata, parts);
+
+  const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
+  const bool llama3 = parts.pre == "llama-bpe";
+  parts.unknown = token_id(metadata, kUnknown);
+  parts.bos = token_id(metadata, kBos);
+  parts.eos = token_id(metadata, kEos);
+  parts.eot = token_id(metadata, kEot);
+  parts.padding = token_id(metadata, kPadding);
+  if (sentencepiece) {
+    // ggml's defaults for this model.
+    if (!metadata.has(kUnknown)) parts.unknown = 0;
+    if (!metadata.has(kBos)) parts.bos = 1;
+    if (!metadata.has(kEos)) parts.eos = 2;
+    parts.byte_fallback = true;
+    parts.fuse_unknown = metadata.boolean(kFuseUnknown, true);
+    parts.space_prefix = metadata.boolean(kAddSpacePrefix, true) ? SpacePrefix::always : SpacePrefix::never;
+    parts.strip_first_space = metadata.boolean(kStripSpace, parts.space_prefix == SpacePrefix::always);
+    if (metadata.has(kSpacePrefix)) {
+      const std::string& name = metadata.string(kSpacePrefix);
+      const auto* row = std::find_if(std::begin(kPrefixNames), std::end(kPrefixNames),
+                                     [&](const PrefixName& known) { return name == known.name; });
+      if (row == std::end(kPrefixNames))
+        throw Error(ErrorKind::input, "unknown way of prefixing a space", kSpacePrefix, name);
+      parts.space_prefix = row->value;
+    }
+  }
+  parts.ignore_merges = metadata.boolean(kIgnoreMerges, llama3);
+  if (const int32_t eom = token_id(metadata, kEom); eom >= 0) parts.ends.push_back(eom);
+  if (metadata.boolean(kAddBos, sentencepiece || llama3) && parts.bos >= 0) parts.front.push_back(parts.bos);
+  if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
+  parts.chat_template = metadata.string(kChatTemplate, "");
+  return parts;
+}
+
+KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
+  const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
+  const size_t known = parts.tokens.size();
+  if (rows < known)
+    throw Error(ErrorKind::input, "the embedding has fewer rows than the tokenizer has tokens", "",
+                std::to_string(rows) + " rows, " + std::to_string(known) + " tokens");
+  if (parts.front.size() > 1 || parts.back.size() > 1 || (!parts.front.empty() && parts.front[0] != parts.bos) ||
+      (!parts.back.empty() && parts.back[0] != parts.eos))
+    throw Error(ErrorKind::input, "GGUF can say only that BOS is put before a text and EOS after it", "post_processor");
+
+  KeyValues keys;
+  keys.set(kModel, std::string(sentencepiece ? "llama" : "gpt2"));
+  keys.set(kPre, sentencepiece ? std::string("default") : parts.pre);
+  std::vector<std::string> tokens = parts.tokens;
+  std::vector<int32_t> types;
+  for (const TokenType type : parts.types) types.push_back(static_cast<int32_t>(type));
+  for (size_t id = known; id < rows; ++id) {
+    tokens.push_back("[PAD" + std::to_string(id) + "]");
+    types.push_back(static_cast<int32_t>(TokenType::unused));
+  }
+
+  if (sentencepiece) {
+    // What no merge makes gets the lowest score of all, so that engines which know scores alone join it last.
+    std::vector<float> scores(rows, -static_cast<float>(parts.merges.size()) - 1);
+    if (!parts.scores.empty()) std::copy(parts.scores.begin(), parts.scores.end(), scores.begin());
+    for (auto merge = parts.merges.rbegin(); merge != parts.merges.rend(); ++merge)
+      scores[static_cast<size_t>(merge->result)] = -static_cast<float>(merge->rank);
+    keys.set(kScores, std::move(scores));
+  }
+  std::vector<std::string> merges;
+  merges.reserve(parts.merges.size());
+  for (const Merge& merge : parts.merges) {
+    const std::string &left = tokens[static_cast<size_t>(merge.left)], &right = tokens[static_cast<size_t>(merge.right)];
+    if (left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
+      throw Error(ErrorKind::input, "GGUF cannot hold a merge of tokens with spaces", kMerges, left + " + " + right);
+    merges.push_back(left + " " + right);
+  }
+  keys.set(kTokens, std::move(tokens));
+  keys.set(kTypes, std::move(types));
+  if (!sentencepiece || !merges.empty()) keys.set(kMerges, std::move(merges));
+
+  const auto id = [&](const char* key, int32_t value) {
+    if (value >= 0) keys.set(key, static_cast<uint32_t>(value));
+  };
+  id(kBos, parts.bos);
+  id(kEos, parts.eos);
+  id(kEot, parts.eot);
+  id(kUnknown, parts.unknown);
+  id(kPadding, parts.padding);
+  keys.set(kAddBos, !parts.front.empty());
+  keys.set(kAddEos, !parts.back.empty());
+  keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never);
+  if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
+
+  if (sentencepiece) {
+    if (parts.space_prefix != SpacePrefix::never && parts.space_prefix != SpacePrefix::always)
+      for (const PrefixName& row : kPrefixNames)
+        if (row.value == parts.space_prefix) keys.set(kSpacePrefix, std::string(row.name));
+    if (parts.strip_first_space != (parts.space_prefix == SpacePrefix::always))
+      keys.set(kStripSpace, parts.strip_first_space);
+    if (!parts.fuse_unknown) keys.set(kFuseUnknown, false);
+  }
+  if (parts.ignore_merges != (parts.pre == "llama-bpe")) keys.set(kIgnoreMerges, parts.ignore_merges);
+
+  TokenizerParts plain;  // what a reader would take the added tokens to be from the types alone
+  plain.tokens = parts.tokens;
+  plain.types = parts.types;
+  read_added({}, plain);
+  const auto summary = [](const std::vector<AddedToken>& added) {
+    std::vector<std::pair<int32_t, int32_t>> items;
+    for (const AddedToken& token : added) items.emplace_back(token.id, flags_of(token));
+    std::sort(items.begin(), items.end());
+    return items;
+  };
+  if (const auto items = summary(parts.added); items != summary(plain.added)) {
+    std::vector<int32_t> ids, flags;
+    for (const auto& [token, flag] : items) {
+      ids.push_back(token);
+      flags.push_back(flag);
+    }
+    keys.set(kAddedIds, std::move(ids));
+    keys.set(kAddedFlags, std::move(flags));
+  }
+  return keys;
+}
+
+}  // namespace whit

@@ -1,0 +1,412 @@
+// Tokenizers of Hugging Face folders: tokenizer.json and the small files beside it. Every step of its pipeline is either
+// one we know exactly or an error that shows it.
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/names.h"
+#include "data/normalizers/space_marks.h"
+#include "data/pre_tokenizers/splitter.h"
+#include "data/tokenizer_parts.h"
+
+namespace whit {
+namespace {
+
+using nlohmann::json;  // sorted maps: vocabularies have 10^5 keys
+
+constexpr char kFile[] = "tokenizer.json";
+
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  constexpr size_t kMost = 400;
+  if (text.size() > kMost) text = text.substr(0, kMost) + " ...";
+  return text;
+}
+
+[[noreturn]] void refuse(const std::string& what, const std::string& where, const json& found,
+                         const std::string& hint = {}) {
+  throw Error(ErrorKind::input, what, where, shown(found), hint);
+}
+
+const json kNull;
+
+// null where it is absent.
+const json& member(const json& object, const char* key) {
+  if (!object.is_object()) return kNull;
+  const auto found = object.find(key);
+  return found == object.end() ? kNull : *found;
+}
+
+bool boolean(const json& object, const char* key, bool fallback, const std::string& where) {
+  const json& value = member(object, key);
+  if (value.is_null()) return fallback;
+  if (!value.is_boolean()) refuse("true or false is wanted", where + "." + key, value);
+  return value.get<bool>();
+}
+
+const std::string& text_of(const json& value, const std::string& where) {
+  if (!value.is_string()) refuse("a string is wanted", where, value);
+  return value.get_ref<const std::string&>();
+}
+
+int32_t id_of(const json& value, const std::string& where) {
+  constexpr int64_t kMost = 16 << 20;  // more than any vocabulary; bounds what a hostile file can make us allocate
+  if (!value.is_number_integer()) refuse("a token id is wanted", where, value);
+  if (value.is_number_unsigned() ? value.get<uint64_t>() > static_cast<uint64_t>(kMost)
+                                 : value.get<int64_t>() < 0 || value.get<int64_t>() > kMost)
+    refuse("a token id is out of range", where, value, "0 to " + std::to_string(kMost));
+  return static_cast<int32_t>(value.get<int64_t>());
+}
+
+bool is_type(const json& step, std::string_view name) {
+  const json& type = member(step, "type");
+  return type.is_string() && type.get_ref<const std::string&>() == name;
+}
+
+// A step, or the steps of a Sequence (one level).
+std::vector<json> steps_of(const json& step, const char* list, const std::string& where) {
+  if (step.is_null()) return {};
+  if (!step.is_object()) refuse("an object is wanted", where, step);
+  if (!is_type(step, "Sequence")) return {step};
+  const json& items = member(step, list);
+  if (!items.is_array()) refuse("a list is wanted", where + "." + list, items);
+  return {items.begin(), items.end()};
+}
+
+bool is_replace(const json& step, std::string_view from, std::string_view to) {
+  const json& pattern = member(member(step, "pattern"), "String");
+  const json& content = member(step, "content");
+  return is_type(step, "Replace") && pattern.is_string() && content.is_string() &&
+         pattern.get_ref<const std::string&>() == from && content.get_ref<const std::string&>() == to;
+}
+
+struct Vocabulary {
+  std::unordered_map<std::string_view, int32_t> ids;
+};
+
+// model.vocab into parts.tokens; ids without a token become [PADi], unused.
+Vocabulary read_vocabulary(const json& model, const json& added, TokenizerParts& parts) {
+  const json& vocab = member(model, "vocab");
+  if (!vocab.is_object()) refuse("a table of tokens is wanted", "tokenizer.json: model.vocab", vocab);
+  int64_t most = -1;
+  for (const auto& [token, id] : vocab.items())
+    most = std::max<int64_t>(most, id_of(id, "tokenizer.json: model.vocab"));
+  for (const json& token : added)
+    most = std::max<int64_t>(most, id_of(member(token, "id"), "tokenizer.json: added_tokens"));
+  // Real vocabularies are dense; a few huge ids must not cost memory out of proportion.
+  const int64_t known = static_cast<int64_t>(vocab.size() + added.size());
+  if (most >= 4 * known + 65536)
+    throw Error(ErrorKind::input, "the ids of the vocabulary have holes", "tokenizer.json: model.vocab",
+                "highest id " + std::to_string(most) + " of " + std::to_string(known) + " tokens");
+  parts.tokens.resize(static_cast<size_t>(most + 1));
+  parts.types.assign(parts.tokens.size(), TokenType::unused);
+  for (const auto& [token, value] : vocab.items()) {
+    const auto id = static_cast<size_t>(value.get<int64_t>());
+    if (parts.types[id] != TokenType::unused)
+      throw Error(ErrorKind::input, "two tokens have the same id", "tokenizer.json: model.vocab", std::to_string(id));
+    parts.tokens[id] = token;
+    parts.types[id] = TokenType::normal;
+  }
+  Vocabulary vocabulary;
+  for (size_t id = 0; id < parts.tokens.size(); ++id)
+    if (parts.types[id] == TokenType::normal) vocabulary.ids.emplace(parts.tokens[id], static_cast<int32_t>(id));
+  return vocabulary;
+}
+
+void read_merges(const json& model, const Vocabulary& vocabulary, TokenizerParts& parts) {
+  const json& merges = member(model, "merges");
+  if (!merges.is_array()) refuse("a list of merges is wanted", "tokenizer.json: model.merges", merges);
+  std::string joined;
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    const json& row = merges[rank];
+    const auto where = [&] { return "tokenizer.json: model.merges[" + std::to_string(rank) + "]"; };
+    std::string_view left, right;
+    if (row.is_string()) {
+      const std::string_view text = row.get_ref<const std::string&>();
+      const size_t cut = text.find(' ');
+      if (cut == std::string_view::npos || text.find(' ', cut + 1) != std::string_view::npos)
+        refuse("a merge is two tokens with one space between", where(), row);
+      left = text.substr(0, cut), right = text.substr(cut + 1);
+    } else if (row.is_array() && row.size() == 2 && row[0].is_string() && row[1].is_string()) {
+      left = row[0].get_ref<const std::string&>(), right = row[1].get_ref<const std::string&>();
+    } else {
+      refuse("a merge is a string or a pair of strings", where(), row);
+    }
+    joined.assign(left);
+    joined += right;
+    const auto a = vocabulary.ids.find(left), b = vocabulary.ids.find(right), c = vocabulary.ids.find(joined);
+    if (a == vocabulary.ids.end() || b == vocabulary.ids.end() || c == vocabulary.ids.end())
+      refuse("a merge does not join two tokens into a third", where(), row);
+    parts.merges.push_back({a->second, b->second, static_cast<uint32_t>(rank), c->second});
+  }
+}
+
+void read_model(const json& model, const json& added, TokenizerParts& parts) {
+  const std::string where = "tokenizer.json: model";
+  if (!model.is_object()) refuse("an object is wanted", where, model);
+  // Files older than the field have BPE without saying so.
+  if (!member(model, "type").is_null() && !is_type(model, "BPE"))
+    refuse("the tokenizer's model is not a known one", where + ".type", member(model, "type"), "BPE");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const json& value = member(model, key);
+    if (!value.is_null() && value != "") refuse("a tokenizer with this is not known", where + "." + key, value);
+  }
+  const json& dropout = member(model, "dropout");
+  if (!dropout.is_null() && dropout != 0 && dropout != 0.0)
+    refuse("merges that are left out at random cannot be reproduced", where + ".dropout", dropout);
+  parts.ignore_merges = boolean(model, "ignore_merges", false, where);
+  parts.byte_fallback = boolean(model, "byte_fallback", false, where);
+  parts.fuse_unknown = boolean(model, "fuse_unk", false, where);
+  const Vocabulary vocabulary = read_vocabulary(model, added, parts);
+  if (const json& unknown = member(model, "unk_token"); !unknown.is_null()) {
+    const auto found = vocabulary.ids.find(text_of(unknown, where + ".unk_token"));
+    if (found == vocabulary.ids.end()) refuse("the unknown token is not in the vocabulary", where + ".unk_token", unknown);
+    parts.unknown = found->second;
+  }
+  read_merges(model, vocabulary, parts);
+}
+
+void read_added(const json& list, TokenizerParts& parts) {
+  for (size_t index = 0; index < list.size(); ++index) {
+    const json& item = list[index];
+    const std::string where = "tokenizer.json: added_tokens[" + std::to_string(index) + "]";
+    AddedToken token;
+    token.id = id_of(member(item, "id"), where + ".id");
+    token.content = text_of(member(item, "content"), where + ".content");
+    token.single_word = boolean(item, "single_word", false, where);
+    token.lstrip = boolean(item, "lstrip", false, where);
+    token.rstrip = boolean(item, "rstrip", false, where);
+    token.normalized = boolean(item, "normalized", true, where);
+    token.special = boolean(item, "special", false, where);
+    const auto id = static_cast<size_t>(token.id);
+    if (parts.types[id] == TokenType::unused) {
+      parts.tokens[id] = token.content;
+    } else if (parts.tokens[id] != token.content) {
+      refuse("an added token has the id of another token", where, item, parts.tokens[id]);
+    }
+    const bool byte = parts.byte_fallback && byte_token_value(token.content) >= 0;
+    parts.types[id] = byte                         ? TokenType::byte
+                      : token.id == parts.unknown  ? TokenType::unknown
+                      : token.special              ? TokenType::control
+                                                   : TokenType::user_defined;
+    if (!token.content.empty()) parts.added.push_back(std::move(token));
+  }
+  for (size_t id = 0; id < parts.tokens.size(); ++id) {
+    if (parts.types[id] == TokenType::unused) parts.tokens[id] = "[PAD" + std::to_string(id) + "]";
+    if (parts.types[id] == TokenType::normal && parts.byte_fallback && byte_token_value(parts.tokens[id]) >= 0)
+      parts.types[id] = TokenType::byte;
+  }
+  if (parts.unknown >= 0 && parts.types[static_cast<size_t>(parts.unknown)] == TokenType::normal)
+    parts.types[static_cast<size_t>(parts.unknown)] = TokenType::unknown;
+}
+
+// A ByteLevel step that only maps bytes to letters (and splits by GPT-2's pattern, if `splits`).
+bool is_byte_level(const json& step, bool splits) {
+  return is_type(step, "ByteLevel") && member(step, "add_prefix_space") == json(false) &&
+         boolean(step, "use_regex", true, "tokenizer.json: pre_tokenizer") == splits;
+}
+
+std::optional<std::string> known_pre_tokenizer(const std::vector<json>& steps) {
+  if (steps.size() == 1 && is_byte_level(steps[0], true)) return "gpt-2";
+  if (steps.size() != 2) return std::nullopt;
+  if (is_type(steps[0], "Digits") && member(steps[0], "individual_digits") == json(true) && is_byte_level(steps[1], true))
+    return "smollm";
+  if (is_type(steps[0], "Split") && member(steps[0], "behavior") == json("Isolated") &&
+      !boolean(steps[0], "invert", false, "tokenizer.json: pre_tokenizer") && is_byte_level(steps[1], false)) {
+    const json& pattern = member(member(steps[0], "pattern"), "Regex");
+    if (pattern == json(std::string(kLlama3Pattern))) return "llama-bpe";
+    if (pattern == json(std::string(kGpt2Pattern))) return "gpt-2";
+  }
+  return std::nullopt;
+}
+
+void read_byte_level(const json& top, TokenizerParts& parts) {
+  parts.model = TokenizerModel::byte_level;
+  const json& normalizer = member(top, "normalizer");
+  if (!steps_of(normalizer, "normalizers", "tokenizer.json: normalizer").empty())
+    refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer);
+  const json& pre = member(top, "pre_tokenizer");
+  const auto name = known_pre_tokenizer(steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer"));
+  if (!name) {
+    std::string known;
+    for (const std::string& each : splitter_names()) known += (known.empty() ? "" : ", ") + each;
+    refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
+           "patterns are compared exactly; known: " + known);
+  }
+  parts.pre = *name;
+  const json& decoder = member(top, "decoder");
+  const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
+  if (decoders.size() != 1 || !is_type(decoders[0], "ByteLevel"))
+    refuse("the tokenizer's decoder is not a known one", "tokenizer.json: decoder", decoder, "ByteLevel");
+}
+
+void read_sentencepiece(const json& top, TokenizerParts& parts) {
+  parts.model = TokenizerModel::sentencepiece;
+  const json& normalizer = member(top, "normalizer");
+  const json& pre = member(top, "pre_tokenizer");
+  const auto normalizers = steps_of(normalizer, "normalizers", "tokenizer.json: normalizer");
+  const auto pre_tokenizers = steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer");
+  const std::string mark(kSpaceMark);
+  const auto prepends = [&](const json& step) { return is_type(step, "Prepend") && member(step, "prepend") == json(mark); };
+  if (normalizers.size() == 2 && pre_tokenizers.empty() && prepends(normalizers[0]) &&
+      is_replace(normalizers[1], " ", mark)) {
+    parts.space_prefix = SpacePrefix::always;
+  } else if (normalizers.size() == 1 && pre_tokenizers.empty() && is_replace(normalizers[0], " ", mark)) {
+    parts.space_prefix = SpacePrefix::never;
+  } else if (normalizers.empty() && pre_tokenizers.size() == 1 && is_type(pre_tokenizers[0], "Metaspace") &&
+             member(pre_tokenizers[0], "replacement") == json(mark) &&
+             member(pre_tokenizers[0], "split") == json(false) && member(pre_tokenizers[0], "prepend_scheme").is_string()) {
+    const json& scheme = member(pre_tokenizers[0], "prepend_scheme");
+    if (scheme == "always") parts.space_prefix = SpacePrefix::always_unmarked;
+    else if (scheme == "first") parts.space_prefix = SpacePrefix::first_unmarked;
+    else if (scheme != "never") refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre);
+  } else if (!pre_tokenizers.empty()) {
+    refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
+           "with byte_fallback: none, or Metaspace with prepend_scheme and without split");
+  } else {
+    refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer,
+           "with byte_fallback: Prepend and Replace of spaces by U+2581");
+  }
+  const json& decoder = member(top, "decoder");
+  const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
+  const bool joins = decoders.size() >= 3 && is_replace(decoders[0], mark, " ") && is_type(decoders[1], "ByteFallback") &&
+                     is_type(decoders[2], "Fuse");
+  const bool strips = decoders.size() == 4 && is_type(decoders[3], "Strip") && member(decoders[3], "content") == json(" ") &&
+                      member(decoders[3], "start") == json(1) && member(decoders[3], "stop") == json(0);
+  if (!joins || (decoders.size() != 3 && !strips))
+    refuse("the tokenizer's decoder is not a known one", "tokenizer.json: decoder", decoder,
+           "Replace, ByteFallback, Fuse and perhaps Strip");
+  parts.strip_first_space = strips;
+  if (parts.ignore_merges)
+    refuse("a tokenizer with both byte_fallback and ignore_merges is not known", "tokenizer.json: model", json(true));
+}
+
+// TemplateProcessing's `single`: special tokens, the text, special tokens.
+void read_template(const json& step, TokenizerParts& parts) {
+  const std::string where = "tokenizer.json: post_processor";
+  const json& single = member(step, "single");
+  if (!single.is_array()) refuse("a list is wanted", where + ".single", single);
+  bool seen_text = false;
+  for (const json& item : single) {
+    const json& special = member(item, "SpecialToken");
+    if (!member(item, "Sequence").is_null() && special.is_null()) {
+      if (seen_text) refuse("a template with the text twice is not known", where + ".single", single);
+      seen_text = true;
+      continue;
+    }
+    const std::string& name = text_of(member(special, "id"), where + ".single");
+    const json& ids = member(member(member(step, "special_tokens"), name.c_str()), "ids");
+    if (!ids.is_array()) refuse("the template's special token is not described", where + ".special_tokens", json(name));
+    for (const json& id : ids) (seen_text ? parts.back : parts.front).push_back(id_of(id, where + ".special_tokens"));
+  }
+  if (!seen_text) refuse("a template without the text is not known", where + ".single", single);
+}
+
+void read_post_processor(const json& top, TokenizerParts& parts) {
+  const json& post = member(top, "post_processor");
+  for (const json& step : steps_of(post, "processors", "tokenizer.json: post_processor")) {
+    if (is_type(step, "ByteLevel")) continue;  // touches offsets only
+    if (!is_type(step, "TemplateProcessing"))
+      refuse("the tokenizer's post-processor is not a known one", "tokenizer.json: post_processor", step);
+    read_template(step, parts);
+  }
+}
+
+// A token named by a string or by an object with `content`; -1 where there is none of that name.
+int32_t named_token(const json& config, const char* key, const TokenizerParts& parts) {
+  const json* value = &member(config, key);
+  if (value->is_object()) value = &member(*value, "content");
+  if (!value->is_string()) return -1;
+  const auto& name = value->get_ref<const std::string&>();
+  const auto found = std::find_if(parts.added.begin(), parts.added.end(),
+                                  [&](const AddedToken& token) { return token.content == name; });
+  return found == parts.added.end() ? -1 : found->id;
+}
+
+std::vector<int32_t> ids_under(const json& config, const char* key, const std::string& file, size_t tokens) {
+  const json& value = member(config, key);
+  std::vector<int32_t> ids;
+  const auto add = [&](const json& id) {
+    const int32_t number = id_of(id, file + ": " + key);
+    if (static_cast<size_t>(number) < tokens) ids.push_back(number);  // a padded embedding may know more than the tokenizer
+  };
+  if (value.is_array()) {
+    for (const json& id : value) add(id);
+  } else if (!value.is_null()) {
+    add(value);
+  }
+  return ids;
+}
+
+std::string chat_template_in(const json& config, const std::string& file) {
+  const json& value = member(config, "chat_template");
+  if (value.is_null()) return {};
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) refuse("a chat template is a string or a list", file + ": chat_template", value);
+  // Several by name: the default one.
+  for (const json& item : value)
+    if (member(item, "name") == json("default") && member(item, "template").is_string())
+      return member(item, "template").get<std::string>();
+  return {};
+}
+
+// What the files beside tokenizer.json say: BOS, EOS, ends of answers, the chat template.
+void read_side_files(const std::map<std::string, std::string>& files, TokenizerParts& parts) {
+  const auto file = [&](const char* name) {
+    const auto found = files.find(name);
+    return found == files.end() ? json() : parse_json(found->second, name);
+  };
+  const json tokenizer = file("tokenizer_config.json"), map = file("special_tokens_map.json"),
+             generation = file("generation_config.json"), model = file("config.json");
+  for (const json* config : {&tokenizer, &map}) {
+    if (parts.bos < 0) parts.bos = named_token(*config, "bos_token", parts);
+    if (parts.eos < 0) parts.eos = named_token(*config, "eos_token", parts);
+    if (parts.padding < 0) parts.padding = named_token(*config, "pad_token", parts);
+  }
+  if (!parts.front.empty()) parts.bos = parts.front[0];
+  if (!parts.back.empty()) parts.eos = parts.back.back();
+  const std::pair<const json*, const char*> configs[] = {{&generation, "generation_config.json"}, {&model, "config.json"}};
+  for (const auto& [config, name] : configs) {
+    const auto ends = ids_under(*config, "eos_token_id", name, parts.tokens.size());
+    parts.ends.insert(parts.ends.end(), ends.begin(), ends.end());
+    if (parts.eos < 0 && !ends.empty()) parts.eos = ends[0];
+    const auto begins = ids_under(*config, "bos_token_id", name, parts.tokens.size());
+    if (parts.bos < 0 && !begins.empty()) parts.bos = begins[0];
+  }
+  for (const AddedToken& token : parts.added)
+    if (token.content == "<|eot_id|>" && token.special && token.id != parts.eos) parts.eot = token.id;
+  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
+    parts.chat_template = jinja->second;
+  else
+    parts.chat_template = chat_template_in(tokenizer, "tokenizer_config.json");
+}
+
+}  // namespace
+
+TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) {
+  const auto found = files.find(kFile);
+  if (found == files.end())
+    throw Error(ErrorKind::input, "the folder has no tokenizer.json", "", "",
+                "other kinds (tokenizer.model, vocab.json) are not read");
+  const json top = parse_json(found->second, kFile);
+  if (!top.is_object()) refuse("an object is wanted", kFile, top);
+  const json& listed = member(top, "added_tokens");
+  if (!listed.is_null() && !listed.is_array()) refuse("a list is wanted", "tokenizer.json: added_tokens", listed);
+  const json added = listed.is_null() ? json::array() : listed;
+  TokenizerParts parts;
+  read_model(member(top, "model"), added, parts);
+  read_added(added, parts);
+  if (parts.byte_fallback)
+    read_sentencepiece(top, parts);
+  else
+    read_byte_level(top, parts);
+  read_post_processor(top, parts);
+  read_side_files(files, parts);
+  return parts;
+}
+
+}  // namespace whit

@@ -1,0 +1,53 @@
+// Byte-pair merging over token ids: the pair of lowest rank first, the leftmost among equals, until none is left.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "data/models/pair_map.h"
+
+namespace whit {
+
+struct Merge {
+  int32_t left, right;
+  uint32_t rank;  // equal ranks: the leftmost first
+  int32_t result;
+};
+
+class Bpe {
+ public:
+  // Of two rows for the same pair the later one is used, as in Hugging Face's table.
+  explicit Bpe(const std::vector<Merge>& merges);
+  // In place. Time n log n for n symbols.
+  void merge(std::vector<int32_t>& symbols) const;
+
+ private:
+  struct Target {
+    uint32_t rank;
+    int32_t result;
+  };
+  void merge_short(std::vector<int32_t>& symbols) const;
+  void merge_long(std::vector<int32_t>& symbols) const;
+  PairMap<Target> targets_;
+};
+
+// The results of pieces met before, for the time of one text. Keys are views of the text (or of a buffer) that must stay.
+class PieceCache {
+ public:
+  // nullptr when the piece is new.
+  const std::vector<int32_t>* find(std::string_view piece) const {
+    const auto found = known_.find(piece);
+    return found == known_.end() ? nullptr : &found->second;
+  }
+  void add(std::string_view piece, const std::vector<int32_t>& ids) {
+    if (piece.size() <= kLongest) known_.emplace(piece, ids);
+  }
+
+ private:
+  static constexpr size_t kLongest = 256;  // longer ones hardly come twice
+  std::unordered_map<std::string_view, std::vector<int32_t>> known_;
+};
+
+}  // namespace whit

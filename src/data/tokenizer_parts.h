@@ -1,0 +1,63 @@
+// What a tokenizer consists of, whichever file it came from: read by gguf.cc and huggingface.cc, made into a Tokenizer by
+// build.cc, written as GGUF keys by gguf.cc.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/keyvalue.h"
+#include "data/added_tokens.h"
+#include "data/models/bpe.h"
+#include "data/tokenizer.h"
+
+namespace whit {
+
+// The numbers of tokenizer.ggml.token_type.
+enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+
+enum class TokenizerModel { byte_level, sentencepiece };
+
+// SentencePiece-style: where a space mark is put before a text.
+enum class SpacePrefix {
+  never,
+  always,           // before every stretch of text between added tokens
+  always_unmarked,  // the same, unless it begins with a space (Metaspace, prepend_scheme "always")
+  first_unmarked,   // only at the start of the whole text, unless it begins with a space (prepend_scheme "first")
+};
+
+struct TokenizerParts {
+  TokenizerModel model = TokenizerModel::byte_level;
+  std::string pre;                  // byte-level: a name of splitter_names()
+  std::vector<std::string> tokens;  // by id, in the model's own alphabet (byte-level letters, U+2581 for a space)
+  std::vector<TokenType> types;     // as many
+  std::vector<Merge> merges;        // ranks rise
+  std::vector<float> scores;        // sentencepiece without merges: a pair merges where its text is a token; highest first
+  std::vector<AddedToken> added;
+  bool ignore_merges = false;  // a piece that is a token is that token
+  bool byte_fallback = false;  // a character without token becomes its bytes' tokens
+  bool fuse_unknown = false;   // neighbouring unknown tokens are one
+  SpacePrefix space_prefix = SpacePrefix::never;
+  bool strip_first_space = false;  // decoding takes one space from the front
+  int32_t unknown = -1, bos = -1, eos = -1, eot = -1, padding = -1;
+  std::vector<int32_t> front, back;  // put around a text by add_special
+  std::vector<int32_t> ends;         // ids that end an answer
+  std::string chat_template;
+};
+
+TokenizerParts tokenizer_parts(const KeyValues& metadata);
+TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
+KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows);
+
+// Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
+std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);
+
+// Adds the ends of answers that models are known to use by name, as other engines do.
+void add_known_ends(TokenizerParts& parts);
+
+// The value of a token named "<0x41>", or -1.
+int byte_token_value(std::string_view token) noexcept;
+
+}  // namespace whit
