@@ -1,0 +1,30 @@
+// What every quantizer does with a unit besides rounding it: checks before, packing and the honest loss after.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "methods/math/affine_fit.h"
+#include "methods/stages.h"
+
+namespace whit {
+
+// ErrorKind::numeric naming the unit for NaN or infinity in its weights or gram matrix; ErrorKind::usage without a
+// plan.
+void check_unit(const TensorState& state);
+
+// Weights of importance per input: the diagonal of the gram matrix plus 1 % of its mean, so that an input that stayed
+// silent on the calibration text is rounded well too. Empty without statistics.
+std::vector<float> input_importance(const TensorState& state);
+
+// The fit's view of the unit.
+AffineFitInput fit_input(const TensorState& state, const AffineFormat& format, std::span<const float> importance);
+
+// ErrorKind::usage naming the unit where a masked weight lies in a group whose levels do not contain zero exactly.
+void require_exact_zero(const TensorState& state, const AffineFormat& format, const AffineParameters& parameters);
+
+// trace(d gram d^T) of the packed unit against its weights, from unpacked bytes; without statistics the plain squares.
+StageReport measure_loss(const TensorState& state);
+
+}  // namespace whit

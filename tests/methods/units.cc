@@ -1,0 +1,91 @@
+#include "methods/units.h"
+
+#include <algorithm>
+
+#include "base/rng.h"
+
+namespace whit::tests {
+
+Matrix random_weights(size_t rows, size_t cols, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<double> column(cols);
+  for (double& c : column) c = 0.5 + rng.uniform();
+  Matrix w(rows, cols);
+  for (size_t i = 0; i < rows; ++i)
+    for (size_t j = 0; j < cols; ++j) {
+      const double outlier = rng.uniform() < 0.01 ? 4.0 : 1.0;
+      w.row(i)[j] = static_cast<float>(0.1 * column[j] * outlier * rng.normal());
+    }
+  return w;
+}
+
+std::shared_ptr<UnitStatistics> random_statistics(size_t cols, size_t tokens, uint64_t seed) {
+  Rng rng(seed ^ 0x5eed);
+  std::vector<double> size(cols);
+  for (double& s : size) s = 0.2 + 2 * rng.uniform() * rng.uniform();
+  auto statistics = std::make_shared<UnitStatistics>();
+  std::vector<double> sum(cols * cols, 0.0), x(cols);
+  for (size_t t = 0; t < tokens; ++t) {
+    const double common = rng.normal();
+    double previous = 0;
+    for (size_t j = 0; j < cols; ++j) {
+      previous = 0.7 * previous + rng.normal();
+      x[j] = size[j] * (previous + 0.5 * common);
+    }
+    for (size_t i = 0; i < cols; ++i)
+      for (size_t j = 0; j < cols; ++j) sum[i * cols + j] += x[i] * x[j];
+  }
+  statistics->gram = Matrix(cols, cols);
+  for (size_t k = 0; k < sum.size(); ++k)
+    statistics->gram.data[k] = static_cast<float>(sum[k] / static_cast<double>(tokens));
+  statistics->tokens = tokens;
+  return statistics;
+}
+
+TensorState make_unit(size_t rows, size_t cols, FormatPtr plan, uint64_t seed, bool statistics) {
+  TensorState state;
+  state.unit.name = "blk.0.test.weight";
+  state.unit.kind = "attn_output";
+  state.unit.rows = rows;
+  state.unit.cols = cols;
+  state.weights = random_weights(rows, cols, seed);
+  state.plan = std::move(plan);
+  if (statistics) state.statistics = random_statistics(cols, 4 * cols, seed);
+  return state;
+}
+
+Matrix unpacked(const Packed& packed) {
+  Matrix out(packed.shape.rows, packed.shape.cols);
+  const std::vector<std::span<const std::byte>> parts(packed.parts.begin(), packed.parts.end());
+  packed.format->unpack(packed.shape, parts, 0, packed.shape.rows, out.data.data());
+  return out;
+}
+
+double trace_error(const Matrix& a, const Matrix& b, const Matrix& h) {
+  double sum = 0;
+  std::vector<double> d(a.cols);
+  for (size_t i = 0; i < a.rows; ++i) {
+    for (size_t j = 0; j < a.cols; ++j) d[j] = static_cast<double>(a.row(i)[j]) - b.row(i)[j];
+    for (size_t j = 0; j < a.cols; ++j)
+      for (size_t k = 0; k < a.cols; ++k) sum += d[j] * d[k] * h.row(j)[k];
+  }
+  return sum;
+}
+
+std::vector<FormatPtr> affine_variants() {
+  std::vector<FormatPtr> all = {make_format("q8_0"), make_format("q4_0"), make_format("q4_1")};
+  const auto& rows = format_rows();
+  if (std::none_of(rows.begin(), rows.end(), [](const FormatRow& row) { return row.name == "grid"; })) return all;
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int group : {16, 32, 128})
+      for (const int parameter_bits : {6, 8, 16})
+        for (const char* zero : {"minimum", "integer", "symmetric"})
+          all.push_back(make_format(
+              "grid", {{"bits", bits}, {"group", group}, {"parameter_bits", parameter_bits}, {"zero", zero}}));
+    all.push_back(make_format("grid", {{"bits", bits}, {"group", 0}, {"parameter_bits", 16}}));
+    all.push_back(make_format("grid", {{"bits", bits}, {"group", 0}, {"columns", true}}));
+  }
+  return all;
+}
+
+}  // namespace whit::tests

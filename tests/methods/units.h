@@ -1,0 +1,27 @@
+// Small units to try methods on: deterministic weights and gram matrices with what real ones have (heavy tails, columns
+// of different size, correlated inputs).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "methods/stages.h"
+
+namespace whit::tests {
+
+// [rows, cols], standard normal times a factor per column, a few outliers.
+Matrix random_weights(size_t rows, size_t cols, uint64_t seed);
+// Mean of x x^T over `tokens` correlated inputs; full rank when tokens > cols.
+std::shared_ptr<UnitStatistics> random_statistics(size_t cols, size_t tokens, uint64_t seed);
+TensorState make_unit(size_t rows, size_t cols, FormatPtr plan, uint64_t seed, bool statistics = true);
+
+// Packed bytes as floats.
+Matrix unpacked(const Packed& packed);
+// trace((a - b) h (a - b)^T) in double, plainly.
+double trace_error(const Matrix& a, const Matrix& b, const Matrix& h);
+
+// Every affine format in every variant that its options allow (a choice of group sizes), all able to hold rows of 64.
+std::vector<FormatPtr> affine_variants();
+
+}  // namespace whit::tests
