@@ -64,8 +64,7 @@ const AddedToken* AddedTokens::longest_at(std::string_view text, size_t at) cons
   return longest;
 }
 
-void AddedTokens::split(std::string_view text, bool parse_special,
-                        const std::function<void(std::string_view)>& between,
+void AddedTokens::split(std::string_view text, bool parse_special, const std::function<void(std::string_view)>& between,
                         const std::function<void(int32_t id)>& token) const {
   size_t done = 0;
   for (size_t at = 0; !empty() && at < text.size();) {

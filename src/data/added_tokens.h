@@ -36,7 +36,7 @@ class AddedTokens {
   const AddedToken* longest_at(std::string_view text, size_t at) const noexcept;
 
   std::vector<AddedToken> tokens_;
-  PairMap<int32_t> steps_;       // (node of the trie, byte) -> node
+  PairMap<int32_t> steps_;          // (node of the trie, byte) -> node
   std::vector<int32_t> tokens_at_;  // per node: the token that ends there, or -1
   bool begins_[256] = {};
 };

@@ -9,7 +9,8 @@ namespace {
 
 std::vector<AddedToken> looked_for_in_raw_text(const std::vector<AddedToken>& added) {
   std::vector<AddedToken> raw;
-  std::copy_if(added.begin(), added.end(), std::back_inserter(raw), [](const auto& token) { return !token.normalized; });
+  std::copy_if(added.begin(), added.end(), std::back_inserter(raw),
+               [](const auto& token) { return !token.normalized; });
   return raw;
 }
 
@@ -37,7 +38,9 @@ bool BaseTokenizer::is_special(int32_t id) const noexcept {
   return valid(id) && (type(id) == TokenType::control || type(id) == TokenType::unknown);
 }
 
-std::string BaseTokenizer::piece(int32_t id) const { return valid(id) ? pieces_[static_cast<size_t>(id)] : std::string(); }
+std::string BaseTokenizer::piece(int32_t id) const {
+  return valid(id) ? pieces_[static_cast<size_t>(id)] : std::string();
+}
 
 int32_t BaseTokenizer::id_of(std::string_view token) const noexcept {
   const auto found = ids_.find(token);

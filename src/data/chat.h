@@ -21,7 +21,8 @@ std::optional<ChatTemplate> recognise_chat_template(std::string_view jinja);
 ChatTemplate chat_template_by_name(std::string_view name);
 
 // The prompt text with special tokens written out, ending where the assistant's answer begins. `jinja` is consulted for
-// what the family leaves open (SmolLM2's ChatML has a default system message). BOS is written only where the template does.
+// what the family leaves open (SmolLM2's ChatML has a default system message). BOS is written only where the template
+// does.
 std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages);
 // Strings that end an answer besides the tokenizer's end ids.
 std::vector<std::string> chat_stop_strings(ChatTemplate kind);

@@ -28,12 +28,12 @@ constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
 constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
 constexpr char kChatTemplate[] = "tokenizer.chat_template";
 // Ours.
-constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";  // bool
-constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";    // string, see kPrefixNames
+constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
+constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";      // string, see kPrefixNames
 constexpr char kStripSpace[] = "tokenizer.whit.strip_first_space";  // bool
-constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";    // bool
-constexpr char kAddedIds[] = "tokenizer.whit.added_ids";          // i32 array: replaces what token types say
-constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";      // i32 array as long
+constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";      // bool
+constexpr char kAddedIds[] = "tokenizer.whit.added_ids";            // i32 array: replaces what token types say
+constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";        // i32 array as long
 
 struct PrefixName {
   SpacePrefix value;
@@ -146,7 +146,8 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
     parts.model = TokenizerModel::sentencepiece;
   } else {
     const std::vector<std::string> known = {"gpt2", "llama"};
-    throw Error(ErrorKind::input, "the tokenizer's model is not a known one", kModel, model, suggest_name(model, known));
+    throw Error(ErrorKind::input, "the tokenizer's model is not a known one", kModel, model,
+                suggest_name(model, known));
   }
   const auto* tokens = metadata.array<std::string>(kTokens);
   if (!tokens || tokens->empty())
@@ -235,7 +236,8 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   std::vector<std::string> merges;
   merges.reserve(parts.merges.size());
   for (const Merge& merge : parts.merges) {
-    const std::string &left = tokens[static_cast<size_t>(merge.left)], &right = tokens[static_cast<size_t>(merge.right)];
+    const std::string &left = tokens[static_cast<size_t>(merge.left)],
+                      &right = tokens[static_cast<size_t>(merge.right)];
     if (left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
       throw Error(ErrorKind::input, "GGUF cannot hold a merge of tokens with spaces", kMerges, left + " + " + right);
     merges.push_back(left + " " + right);

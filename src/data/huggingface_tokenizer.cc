@@ -1,5 +1,5 @@
-// Tokenizers of Hugging Face folders: tokenizer.json and the small files beside it. Every step of its pipeline is either
-// one we know exactly or an error that shows it.
+// Tokenizers of Hugging Face folders: tokenizer.json and the small files beside it. Every step of its pipeline is
+// either one we know exactly or an error that shows it.
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -164,7 +164,8 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
   const Vocabulary vocabulary = read_vocabulary(model, added, parts);
   if (const json& unknown = member(model, "unk_token"); !unknown.is_null()) {
     const auto found = vocabulary.ids.find(text_of(unknown, where + ".unk_token"));
-    if (found == vocabulary.ids.end()) refuse("the unknown token is not in the vocabulary", where + ".unk_token", unknown);
+    if (found == vocabulary.ids.end())
+      refuse("the unknown token is not in the vocabulary", where + ".unk_token", unknown);
     parts.unknown = found->second;
   }
   read_merges(model, vocabulary, parts);
@@ -189,10 +190,10 @@ void read_added(const json& list, TokenizerParts& parts) {
       refuse("an added token has the id of another token", where, item, parts.tokens[id]);
     }
     const bool byte = parts.byte_fallback && byte_token_value(token.content) >= 0;
-    parts.types[id] = byte                         ? TokenType::byte
-                      : token.id == parts.unknown  ? TokenType::unknown
-                      : token.special              ? TokenType::control
-                                                   : TokenType::user_defined;
+    parts.types[id] = byte                        ? TokenType::byte
+                      : token.id == parts.unknown ? TokenType::unknown
+                      : token.special             ? TokenType::control
+                                                  : TokenType::user_defined;
     if (!token.content.empty()) parts.added.push_back(std::move(token));
   }
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
@@ -213,7 +214,8 @@ bool is_byte_level(const json& step, bool splits) {
 std::optional<std::string> known_pre_tokenizer(const std::vector<json>& steps) {
   if (steps.size() == 1 && is_byte_level(steps[0], true)) return "gpt-2";
   if (steps.size() != 2) return std::nullopt;
-  if (is_type(steps[0], "Digits") && member(steps[0], "individual_digits") == json(true) && is_byte_level(steps[1], true))
+  if (is_type(steps[0], "Digits") && member(steps[0], "individual_digits") == json(true) &&
+      is_byte_level(steps[1], true))
     return "smollm";
   if (is_type(steps[0], "Split") && member(steps[0], "behavior") == json("Isolated") &&
       !boolean(steps[0], "invert", false, "tokenizer.json: pre_tokenizer") && is_byte_level(steps[1], false)) {
@@ -251,7 +253,9 @@ void read_sentencepiece(const json& top, TokenizerParts& parts) {
   const auto normalizers = steps_of(normalizer, "normalizers", "tokenizer.json: normalizer");
   const auto pre_tokenizers = steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer");
   const std::string mark(kSpaceMark);
-  const auto prepends = [&](const json& step) { return is_type(step, "Prepend") && member(step, "prepend") == json(mark); };
+  const auto prepends = [&](const json& step) {
+    return is_type(step, "Prepend") && member(step, "prepend") == json(mark);
+  };
   if (normalizers.size() == 2 && pre_tokenizers.empty() && prepends(normalizers[0]) &&
       is_replace(normalizers[1], " ", mark)) {
     parts.space_prefix = SpacePrefix::always;
@@ -259,11 +263,15 @@ void read_sentencepiece(const json& top, TokenizerParts& parts) {
     parts.space_prefix = SpacePrefix::never;
   } else if (normalizers.empty() && pre_tokenizers.size() == 1 && is_type(pre_tokenizers[0], "Metaspace") &&
              member(pre_tokenizers[0], "replacement") == json(mark) &&
-             member(pre_tokenizers[0], "split") == json(false) && member(pre_tokenizers[0], "prepend_scheme").is_string()) {
+             member(pre_tokenizers[0], "split") == json(false) &&
+             member(pre_tokenizers[0], "prepend_scheme").is_string()) {
     const json& scheme = member(pre_tokenizers[0], "prepend_scheme");
-    if (scheme == "always") parts.space_prefix = SpacePrefix::always_unmarked;
-    else if (scheme == "first") parts.space_prefix = SpacePrefix::first_unmarked;
-    else if (scheme != "never") refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre);
+    if (scheme == "always")
+      parts.space_prefix = SpacePrefix::always_unmarked;
+    else if (scheme == "first")
+      parts.space_prefix = SpacePrefix::first_unmarked;
+    else if (scheme != "never")
+      refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre);
   } else if (!pre_tokenizers.empty()) {
     refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
            "with byte_fallback: none, or Metaspace with prepend_scheme and without split");
@@ -273,10 +281,11 @@ void read_sentencepiece(const json& top, TokenizerParts& parts) {
   }
   const json& decoder = member(top, "decoder");
   const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
-  const bool joins = decoders.size() >= 3 && is_replace(decoders[0], mark, " ") && is_type(decoders[1], "ByteFallback") &&
-                     is_type(decoders[2], "Fuse");
-  const bool strips = decoders.size() == 4 && is_type(decoders[3], "Strip") && member(decoders[3], "content") == json(" ") &&
-                      member(decoders[3], "start") == json(1) && member(decoders[3], "stop") == json(0);
+  const bool joins = decoders.size() >= 3 && is_replace(decoders[0], mark, " ") &&
+                     is_type(decoders[1], "ByteFallback") && is_type(decoders[2], "Fuse");
+  const bool strips = decoders.size() == 4 && is_type(decoders[3], "Strip") &&
+                      member(decoders[3], "content") == json(" ") && member(decoders[3], "start") == json(1) &&
+                      member(decoders[3], "stop") == json(0);
   if (!joins || (decoders.size() != 3 && !strips))
     refuse("the tokenizer's decoder is not a known one", "tokenizer.json: decoder", decoder,
            "Replace, ByteFallback, Fuse and perhaps Strip");
@@ -332,7 +341,8 @@ std::vector<int32_t> ids_under(const json& config, const char* key, const std::s
   std::vector<int32_t> ids;
   const auto add = [&](const json& id) {
     const int32_t number = id_of(id, file + ": " + key);
-    if (static_cast<size_t>(number) < tokens) ids.push_back(number);  // a padded embedding may know more than the tokenizer
+    if (static_cast<size_t>(number) < tokens)
+      ids.push_back(number);  // a padded embedding may know more than the tokenizer
   };
   if (value.is_array()) {
     for (const json& id : value) add(id);
@@ -369,7 +379,8 @@ void read_side_files(const std::map<std::string, std::string>& files, TokenizerP
   }
   if (!parts.front.empty()) parts.bos = parts.front[0];
   if (!parts.back.empty()) parts.eos = parts.back.back();
-  const std::pair<const json*, const char*> configs[] = {{&generation, "generation_config.json"}, {&model, "config.json"}};
+  const std::pair<const json*, const char*> configs[] = {{&generation, "generation_config.json"},
+                                                         {&model, "config.json"}};
   for (const auto& [config, name] : configs) {
     const auto ends = ids_under(*config, "eos_token_id", name, parts.tokens.size());
     parts.ends.insert(parts.ends.end(), ends.begin(), ends.end());

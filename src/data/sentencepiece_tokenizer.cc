@@ -28,7 +28,8 @@ class SentencePieceTokenizer final : public BaseTokenizer {
   void build_joints(const std::vector<Merge>& merges);
   std::string_view symbol_text(int32_t symbol) const {
     const auto index = static_cast<size_t>(symbol);
-    return index < vocabulary() ? std::string_view(parts_.tokens[index]) : std::string_view(extra_[index - vocabulary()]);
+    return index < vocabulary() ? std::string_view(parts_.tokens[index])
+                                : std::string_view(extra_[index - vocabulary()]);
   }
   int32_t symbol_of(std::string_view character) const noexcept {
     const auto found = symbols_.find(character);
@@ -41,8 +42,8 @@ class SentencePieceTokenizer final : public BaseTokenizer {
   std::deque<std::string> extra_;
   int32_t byte_ids_[256];
   std::optional<Bpe> bpe_;
-  // Neighbouring symbols that some merge joins, as the last of its left side and the first of its right side. Between any
-  // other two a text can be cut, and its parts merged apart and remembered.
+  // Neighbouring symbols that some merge joins, as the last of its left side and the first of its right side. Between
+  // any other two a text can be cut, and its parts merged apart and remembered.
   std::optional<PairMap<char>> joints_;
 };
 
@@ -64,9 +65,9 @@ SentencePieceTokenizer::SentencePieceTokenizer(TokenizerParts parts)
     const int byte = byte_token_value(parts_.tokens[id]);
     const bool is_byte = parts_.byte_fallback && byte >= 0 && parts_.types[id] == TokenType::byte;
     if (is_byte) byte_ids_[byte] = static_cast<int32_t>(id);
-    pieces_.push_back(is_byte                                  ? std::string(1, static_cast<char>(byte))
+    pieces_.push_back(is_byte                                 ? std::string(1, static_cast<char>(byte))
                       : parts_.types[id] == TokenType::normal ? unmark_spaces(parts_.tokens[id])
-                                                               : parts_.tokens[id]);
+                                                              : parts_.tokens[id]);
   }
   build_symbols();
   std::vector<Merge> merges = parts_.scores.empty() ? parts_.merges : merges_by_score();

@@ -20,8 +20,8 @@ std::string default_calibration_text(const std::filesystem::path& data_folder = 
 std::string default_judging_text(const std::filesystem::path& gz = {});
 
 // Windows of `context` ids for calibration: the text is tokenized whole (without BOS), cut into windows without overlap
-// (BOS first where the tokenizer adds one), and tokens / context of them are drawn without replacement by `seed`, in text
-// order. Fewer tokens in the text than asked: ErrorKind::input that says how many there are.
+// (BOS first where the tokenizer adds one), and tokens / context of them are drawn without replacement by `seed`, in
+// text order. Fewer tokens in the text than asked: ErrorKind::input that says how many there are.
 struct CalibrationWindows {
   uint64_t context = 0;
   std::vector<std::vector<int32_t>> windows;

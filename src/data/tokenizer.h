@@ -26,12 +26,12 @@ class Tokenizer {
   // The bytes of one token, for streaming (SentencePiece: with its leading space).
   virtual std::string piece(int32_t id) const = 0;
 
-  virtual size_t vocabulary() const noexcept = 0;       // tokens that have a string; the embedding may have more rows
-  virtual int32_t bos() const noexcept = 0;             // the id that add_special puts first, -1: none
-  virtual std::vector<int32_t> ends() const = 0;        // ids that end an answer: eos, eot, ...
+  virtual size_t vocabulary() const noexcept = 0;  // tokens that have a string; the embedding may have more rows
+  virtual int32_t bos() const noexcept = 0;        // the id that add_special puts first, -1: none
+  virtual std::vector<int32_t> ends() const = 0;   // ids that end an answer: eos, eot, ...
   virtual bool is_special(int32_t id) const noexcept = 0;
-  virtual std::string chat_template() const = 0;        // Jinja source, "" when the model has none
-  virtual std::string kind() const = 0;                 // for people: "byte-level BPE, smollm, 49152 tokens"
+  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has none
+  virtual std::string kind() const = 0;           // for people: "byte-level BPE, smollm, 49152 tokens"
 };
 
 // From GGUF metadata (tokenizer.* keys). Unknown model, unknown pre-tokenizer, broken merges: ErrorKind::input.

@@ -1,5 +1,5 @@
-// What a tokenizer consists of, whichever file it came from: read by gguf.cc and huggingface.cc, made into a Tokenizer by
-// build.cc, written as GGUF keys by gguf.cc.
+// What a tokenizer consists of, whichever file it came from: read by gguf.cc and huggingface.cc, made into a Tokenizer
+// by build.cc, written as GGUF keys by gguf.cc.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct TokenizerParts {
   std::vector<std::string> tokens;  // by id, in the model's own alphabet (byte-level letters, U+2581 for a space)
   std::vector<TokenType> types;     // as many
   std::vector<Merge> merges;        // ranks rise
-  std::vector<float> scores;        // sentencepiece without merges: a pair merges where its text is a token; highest first
+  std::vector<float> scores;  // sentencepiece without merges: a pair merges where its text is a token; highest first
   std::vector<AddedToken> added;
   bool ignore_merges = false;  // a piece that is a token is that token
   bool byte_fallback = false;  // a character without token becomes its bytes' tokens

@@ -135,8 +135,8 @@ void mark(std::vector<uint8_t>& table, const std::string& all, const char* patte
     throw Error(ErrorKind::internal, "PCRE2 refuses a character class", pattern,
                 "error " + std::to_string(error) + " at " + std::to_string(where));
   pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without JIT the match below is the same, slower
-  const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
-      pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
+  const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(pcre2_match_data_create(1, nullptr),
+                                                                                  pcre2_match_data_free);
   WHIT_CHECK(match != nullptr);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(all.data());
   PCRE2_SIZE at = 0;

@@ -50,8 +50,7 @@ void Bpe::merge_long(std::vector<int32_t>& symbols) const {
   std::vector<Node> nodes(count);
   std::vector<Candidate> first;
   first.reserve(count);
-  for (size_t i = 0; i < count; ++i)
-    nodes[i] = {symbols[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
+  for (size_t i = 0; i < count; ++i) nodes[i] = {symbols[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
   const auto candidate = [&](size_t at, auto&& use) {
     const size_t next = nodes[at].after;
     if (next == kNone) return;

@@ -33,7 +33,8 @@ class Bpe {
   PairMap<Target> targets_;
 };
 
-// The results of pieces met before, for the time of one text. Keys are views of the text (or of a buffer) that must stay.
+// The results of pieces met before, for the time of one text. Keys are views of the text (or of a buffer) that must
+// stay.
 class PieceCache {
  public:
   // nullptr when the piece is new.

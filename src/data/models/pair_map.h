@@ -1,6 +1,7 @@
 // A hash table from pairs of token ids to what they merge into; built once, then read in the innermost loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -1,11 +1,11 @@
-// Pre-tokenizers: how a text is cut into the pieces that are merged apart from each other. Each is the hand-written form
-// of one published pattern; a pattern is never interpreted, and one that is not in the table is refused.
+// Pre-tokenizers: how a text is cut into the pieces that are merged apart from each other. Each is the hand-written
+// form of one published pattern; a pattern is never interpreted, and one that is not in the table is refused.
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 #include <vector>
-#include <string>
 
 namespace whit {
 
