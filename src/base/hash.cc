@@ -8,6 +8,20 @@ namespace whit {
 
 uint64_t xxh3_64(std::span<const std::byte> bytes) noexcept { return XXH3_64bits(bytes.data(), bytes.size()); }
 
+struct Xxh3::State {
+  XXH3_state_t state;
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->state); }
+Xxh3::~Xxh3() = default;
+
+Xxh3& Xxh3::add(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(&state_->state, bytes.data(), bytes.size());
+  return *this;
+}
+
+uint64_t Xxh3::value() const noexcept { return XXH3_64bits_digest(&state_->state); }
+
 struct Hasher::State {
   XXH3_state_t state;
 };

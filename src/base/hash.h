@@ -12,6 +12,21 @@ namespace whit {
 
 uint64_t xxh3_64(std::span<const std::byte> bytes) noexcept;
 
+// The same over bytes that come in pieces.
+class Xxh3 {
+ public:
+  Xxh3();
+  ~Xxh3();
+  Xxh3(const Xxh3&) = delete;
+  Xxh3& operator=(const Xxh3&) = delete;
+  Xxh3& add(std::span<const std::byte> bytes);
+  uint64_t value() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 // 128 bits as 32 lower-case hex digits: names of caches, journals, inputs.
 class Hasher {
  public:

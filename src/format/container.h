@@ -23,10 +23,21 @@ struct OutputTensor {
   std::function<std::shared_ptr<const Packed>()> load;  // called once, while writing, in order
 };
 
+// The tokenizer.* keys as they stand in a file of ours: zstd of their records.
+struct PackedTokenizer {
+  uint64_t raw_bytes = 0;  // 0: the metadata has no tokenizer keys
+  std::string compressed;
+};
+PackedTokenizer pack_tokenizer(const KeyValues& metadata);
+
 struct ModelOutput {
-  KeyValues metadata;    // base architecture's keys and tokenizer.* keys, as an ordinary GGUF has them
+  // Base architecture's keys and tokenizer.* keys, as an ordinary GGUF has them. whit.* keys in it are left out, and
+  // general.file_type and general.quantization_version are set by what the tensors are.
+  KeyValues metadata;
   std::string manifest;  // JSON text, stored as whit.manifest
   std::vector<OutputTensor> tensors;
+  // pack_tokenizer(metadata), where somebody who asks for model_file_bytes often made it already (it takes a second).
+  std::shared_ptr<const PackedTokenizer> tokenizer;
   // True when any tensor is in a format of ours; then the tokenizer is packed and the architecture is "whit".
   bool is_ours() const;
 };
@@ -35,6 +46,12 @@ struct ModelOutput {
 // formats together as whit.units says. Throws ErrorKind::input that names the tensor for a type without a format, an
 // unknown format, parts that are missing or of another size.
 std::vector<StoredTensor> stored_tensors(const GgufFile& gguf);
+
+// Whether general.architecture is "whit".
+bool is_whit_file(const GgufFile& gguf);
+// Its metadata as an ordinary GGUF of the base architecture has it: true architecture, tokenizer keys unpacked, and of the
+// whit.* keys only whit.manifest. Checksums are verified before, or the caller does without.
+KeyValues model_metadata(const GgufFile& gguf);
 
 // The exact bytes that write_model_file makes, without reading any weight.
 uint64_t model_file_bytes(const ModelOutput& output);

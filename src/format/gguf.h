@@ -32,6 +32,7 @@ struct GgufFile {
   std::vector<GgufTensor> tensors;
   uint64_t header_bytes = 0;  // header, key-values and tensor infos, without the padding before the data
   uint64_t data_start = 0;
+  uint64_t header_checksum_at = 0;  // where the value of whit.checksum.header stands; 0: the file has none
 
   static GgufFile open(const std::filesystem::path& path);
   // For fuzzing and tests: the same checks over bytes in memory (`name` stands for the path in messages).
@@ -44,6 +45,8 @@ enum class Integrity { ok, absent };  // damage is an Error(ErrorKind::integrity
 // Verifies the header's checksum, then each tensor's, the zero padding and the end of the file.
 // absent only for a file without any whit. key.
 Integrity verify_checksums(const GgufFile& gguf);
+// The same over the bytes that `gguf` was parsed from; `name` stands for the file.
+Integrity verify_checksums(const GgufFile& gguf, std::span<const std::byte> bytes, const std::string& name);
 
 // One tensor to be written. `write` appends exactly `bytes` bytes to the sink; it may stream.
 struct GgufOutput {

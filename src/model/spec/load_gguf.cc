@@ -161,18 +161,30 @@ std::string weights_kind(const Model& model) {
 
 }  // namespace
 
-ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions&) {
+ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& options) {
   const GgufFile gguf = GgufFile::open(path);
+  const std::span<const std::byte> bytes = gguf.file->bytes();
   auto model = std::make_shared<Model>();
   model->path = path;
-  model->file_bytes = gguf.file->bytes().size();
-  model->metadata = gguf.metadata;
-  model->tensors = stored_tensors(gguf);
-  model->integrity = "absent";
-  model->content_hash = Hasher().add(gguf.file->bytes()).hex();
-  model->spec = llama_spec(*model);
-  check_tensors(*model);
-  model->weights = "gguf " + weights_kind(*model);
+  model->file_bytes = bytes.size();
+  const bool checksums = gguf.header_checksum_at != 0;
+  // Before any whit. key is believed.
+  if (options.verify)
+    model->integrity = verify_checksums(gguf) == Integrity::ok ? "ok" : "absent";
+  else
+    model->integrity = checksums ? "not verified" : "absent";
+  // A header with checksums stands for the data too; without, the data itself is read.
+  model->content_hash = Hasher().add(checksums ? bytes.first(gguf.header_bytes) : bytes).hex();
+  try {
+    model->metadata = model_metadata(gguf);
+    model->tensors = stored_tensors(gguf);
+    model->spec = llama_spec(*model);
+    check_tensors(*model);
+  } catch (const Error& error) {  // rooms below know keys and tensors, not the file
+    if (error.where().starts_with(path.string())) throw;
+    throw Error(error.kind(), error.message(), path.string() + ": " + error.where(), error.found(), error.hint());
+  }
+  model->weights = is_whit_file(gguf) ? "whit" : "gguf " + weights_kind(*model);
   return model;
 }
 
