@@ -1,0 +1,120 @@
+#include "cli/open.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/options.h"
+#include "cli/terminal.h"
+#include "runtime/runtime.h"
+#ifdef WHIT_LEARN
+#include "model/torch/executor.h"
+#endif
+
+namespace whit {
+
+std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model) {
+  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+}
+
+void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
+  app.add_option("--threads,-t", threads, "threads, 0 is all cores")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--isa", isa, "instruction set to use instead of the best one of this machine");
+  app.add_option("--activations", activations, "numbers that the products read: fp32 or int8")->capture_default_str();
+  if (choose_executor) app.add_option("--executor", executor, "runtime or torch")->capture_default_str();
+  app.add_flag("--no-verify", no_verify, "do not verify the checksums of the file");
+}
+
+ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice) {
+  LoadOptions options;
+  options.verify = !choice.no_verify;
+  return load_model(path, options);
+}
+
+std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& pool, const ExecutorChoice& choice) {
+  const std::vector<std::string> kinds = {"fp32", "int8"}, executors = {"runtime", "torch"};
+  if (choice.activations != "fp32" && choice.activations != "int8")
+    throw Error(ErrorKind::usage, "unknown kind of activations", "--activations", choice.activations,
+                suggest_name(choice.activations, kinds));
+  if (choice.executor == "torch") {
+    if (choice.activations != "fp32")
+      throw Error(ErrorKind::usage, "the executor torch has no such activations", "--activations", choice.activations,
+                  "--executor runtime");
+    if (!choice.isa.empty())
+      throw Error(ErrorKind::usage, "the executor torch chooses its instructions itself", "--isa", choice.isa,
+                  "--executor runtime");
+#ifdef WHIT_LEARN
+    set_torch_threads(pool.threads());
+    return make_torch_scorer(model);
+#else
+    throw Error(ErrorKind::usage, "this build of whit has no such executor", "--executor", "torch",
+                "it is the lean build, made without LibTorch: configure with the preset dev or release");
+#endif
+  }
+  if (choice.executor != "runtime")
+    throw Error(ErrorKind::usage, "unknown executor", "--executor", choice.executor,
+                suggest_name(choice.executor, executors));
+  RuntimeOptions options;
+  options.isa = choice.isa;
+  options.activations = choice.activations == "int8" ? ActivationType::int8 : ActivationType::fp32;
+  return make_runtime(model, pool, options);
+}
+
+std::string read_standard_input() {
+  std::string text;
+  char buffer[65536];
+  for (;;) {
+    const ssize_t count = read(STDIN_FILENO, buffer, sizeof(buffer));
+    if (count == 0) return text;
+    if (count < 0 && errno == EINTR) {
+      if (interrupt_requested()) throw Error(ErrorKind::interrupted, "stopped by Ctrl-C");
+      continue;
+    }
+    if (count < 0) throw Error(ErrorKind::io, "standard input cannot be read", "stdin", std::strerror(errno));
+    text.append(buffer, static_cast<size_t>(count));
+  }
+}
+
+std::vector<int32_t> read_ids(const std::filesystem::path& path) {
+  const std::string text = path == "-" ? read_standard_input() : read_file(path, uint64_t{1} << 30);
+  const std::string where = path == "-" ? "standard input" : path.string();
+  const auto refuse = [&](const std::string& found) -> Error {
+    return Error(ErrorKind::input, "token ids cannot be read", where, found,
+                 "a JSON array of integers is wanted, like [1, 403, 407]");
+  };
+  // Nesting is refused before the parser sees it: a deep file must not exhaust the stack.
+  if (std::count(text.begin(), text.end(), '[') != 1) throw refuse("not one array of numbers");
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) throw refuse("no valid JSON");
+  if (!json.is_array()) throw refuse(json.type_name());
+  std::vector<int32_t> ids;
+  for (const Json& item : json) {
+    if (!item.is_number_integer()) throw refuse(item.dump(-1, ' ', false, Json::error_handler_t::replace));
+    // Read as unsigned where it is one, so that a huge value does not wrap to a small negative one.
+    if (item.is_number_unsigned() ? item.get<uint64_t>() > 0x7fffffff : true)
+      throw refuse(fmt::format("the id {}", item.dump()));
+    ids.push_back(item.get<int32_t>());
+  }
+  if (ids.empty()) throw refuse("an empty array");
+  return ids;
+}
+
+double file_bits_per_weight(const Model& model) {
+  return 8.0 * static_cast<double>(model.file_bytes) / static_cast<double>(model.spec.weights());
+}
+
+std::map<std::string, std::string> unit_kinds(const ModelSpec& spec) {
+  std::map<std::string, std::string> kinds;
+  for (const UnitSpec& unit : units_of(spec)) {
+    kinds[unit.name] = unit.kind;
+    for (const std::string& member : unit.members) kinds[member] = unit.kind;
+  }
+  return kinds;
+}
+
+}  // namespace whit

@@ -1,0 +1,137 @@
+// whit report: results as results.json, one self-contained page and a picture.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/inspect.h"
+#include "cli/open.h"
+#include "cli/verbs.h"
+#include "report/html.h"
+#include "report/records.h"
+
+namespace whit {
+namespace {
+
+struct ReportOptions {
+  std::string results, title, note, prompt, base, references, reference_name = "llama.cpp", output = "report";
+  std::vector<std::string> evals, models, answers;
+  bool force = false;
+};
+
+constexpr uint64_t most_json_bytes = uint64_t{256} << 20;
+
+Json parse_json(const std::string& path) {
+  const std::string text = read_file(path, most_json_bytes);
+  const auto too_deep = [depth = 0](int level, Json::parse_event_t, Json&) mutable {
+    depth = level;
+    if (depth > 64) throw Error(ErrorKind::input, "JSON is nested too deeply", "results", "more than 64 levels");
+    return true;
+  };
+  const Json json = Json::parse(text, too_deep, false);
+  if (json.is_discarded()) throw Error(ErrorKind::input, "this is no valid JSON", path, text.substr(0, 60));
+  return json;
+}
+
+const Json& need_array(const Json& json, const char* key, const std::string& path) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  if (!json.is_object() || found == json.end() || !found->is_array())
+    throw Error(ErrorKind::input, "results cannot be read", path, std::string("no array ") + key,
+                "the output of `whit eval --json`");
+  return *found;
+}
+
+Results gather(const ReportOptions& options) {
+  Results results;
+  if (!options.results.empty()) results = results_from(parse_json(options.results), options.results);
+  for (const std::string& path : options.evals) {
+    const Json json = parse_json(path);
+    for (const Json& row : need_array(json, "rows", path)) results.rows.push_back(eval_row_from(row, path));
+    if (const auto base = json.find("base"); base != json.end() && base->is_object())
+      results.base = eval_row_from(*base, path).model;
+  }
+  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path), path));
+  for (const std::string& answer : options.answers) {
+    const size_t sign = answer.rfind('=');
+    if (sign == std::string::npos || sign == 0)
+      throw Error(ErrorKind::usage, "an answer needs its model and its file", "--answer", answer,
+                  "--answer MODEL=FILE");
+    results.answers.push_back({answer.substr(0, sign), read_file(answer.substr(sign + 1), most_json_bytes)});
+  }
+  if (!options.references.empty()) {
+    const Json json = parse_json(options.references);
+    Json wrapped = {{"references", json.is_array() ? json : need_array(json, "references", options.references)}};
+    for (const ReferencePoint& point : results_from(wrapped, options.references).references)
+      results.references.push_back(point);
+    results.reference_name = options.reference_name;
+  }
+  if (!options.title.empty()) results.title = options.title;
+  if (!options.note.empty()) results.note = options.note;
+  if (!options.prompt.empty()) results.prompt = options.prompt;
+  if (!options.base.empty()) results.base = options.base;
+  if (results.rows.empty() && results.models.empty() && results.answers.empty())
+    throw Error(ErrorKind::usage, "there is nothing to report", "whit report", {},
+                "RESULTS.json, --eval, --model or --answer");
+  return results;
+}
+
+void report(const ReportOptions& options, Terminal& terminal) {
+  const Results results = gather(options);
+  const std::filesystem::path folder = options.output;
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed)
+    throw Error(ErrorKind::io, "the folder cannot be made", folder.string(), failed.message(), "another --output");
+  const std::string json = to_json(results).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::pair<const char*, std::string> files[] = {
+      {"results.json", json}, {"index.html", html_page(results)}, {"picture.svg", svg_picture(results)}};
+  // Results may be re-drawn into their own folder; everything else that exists is left alone without --force.
+  const auto own = [&](const char* name) {
+    std::error_code ignored;
+    return !options.results.empty() && std::filesystem::equivalent(folder / name, options.results, ignored);
+  };
+  for (const auto& [name, content] : files)
+    if (!options.force && !own(name) && std::filesystem::exists(folder / name))
+      throw Error(ErrorKind::io, "the output exists", (folder / name).string(), {}, "--force, or another --output");
+  for (const auto& [name, content] : files) write_file(folder / name, content, options.force || own(name));
+  write_result((folder / "index.html").string() + "\n");
+  terminal.note(fmt::format("report written to {}: index.html, picture.svg, results.json", folder.string()));
+}
+
+}  // namespace
+
+Verb report_verb() {
+  return {"report", "results as one self-contained page and a picture",
+          "whit eval tests/data/models/stories260K.gguf --text README.md --context 128 --json > eval.json\n"
+          "  whit report --eval eval.json --model tests/data/models/stories260K.gguf -o report --force",
+          false, [](CLI::App& app) -> VerbBody {
+            auto options = std::make_shared<ReportOptions>();
+            app.add_option("RESULTS", options->results,
+                           "a results.json of an earlier report, to be added to or drawn anew");
+            app.add_option("--eval", options->evals, "output of `whit eval --json`; may be given several times")
+                ->expected(1)
+                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+            app.add_option("--model", options->models, "a model whose layers are drawn; may be given several times")
+                ->expected(1)
+                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+            app.add_option("--answer", options->answers,
+                           "MODEL=FILE: what a model answered; may be given several times")
+                ->expected(1)
+                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+            app.add_option("--prompt", options->prompt, "what was asked");
+            app.add_option("--title", options->title, "title of the page");
+            app.add_option("--note", options->note, "a paragraph under the title: text, machine");
+            app.add_option("--references", options->references,
+                           "points of other programs to compare with: JSON (docs/cli.md)");
+            app.add_option("--reference-name", options->reference_name, "what they are")->capture_default_str();
+            app.add_option("--output,-o", options->output, "folder for index.html, picture.svg and results.json")
+                ->capture_default_str();
+            app.add_flag("--force", options->force, "overwrite existing files");
+            return [options](Terminal& terminal) { report(*options, terminal); };
+          }};
+}
+
+}  // namespace whit

@@ -1,0 +1,322 @@
+// whit run: an answer to one prompt, a continuation, or a chat.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/names.h"
+#include "cli/generate.h"
+#include "cli/open.h"
+#include "cli/verbs.h"
+#include "data/chat.h"
+#include "report/units.h"
+
+namespace whit {
+namespace {
+
+struct RunOptions {
+  std::string model, prompt, ids, system, chat_template;
+  int64_t limit = 256;
+  int64_t context = 0;
+  bool raw = false, json = false, has_prompt = false;
+  std::vector<std::string> stops;
+  SamplerOptions sampler;
+  ExecutorChoice executor;
+};
+
+constexpr uint64_t default_context = 4096;  // or what the model was trained for, if less: bounds the cache
+
+// Everything that a session of any kind needs.
+struct Speaker {
+  ModelPtr model;
+  ThreadPool pool;
+  std::shared_ptr<const Scorer> scorer;
+  std::shared_ptr<const Tokenizer> tokenizer;  // null with --ids
+  std::unique_ptr<ScorerSession> session;
+  size_t context = 0;
+  std::vector<int32_t> history;
+  Sampler sampler;
+  GenerateOptions generate_options;
+
+  explicit Speaker(const RunOptions& options)
+      : model(open_model(options.model, options.executor)), pool(options.executor.threads), sampler(options.sampler) {
+    if (options.ids.empty()) tokenizer = load_tokenizer(*model);
+    const uint64_t trained = model->spec.context;
+    context = options.context ? static_cast<size_t>(options.context)
+              : trained       ? std::min(trained, default_context)
+                              : default_context;
+    if (trained && context > trained)
+      throw Error(ErrorKind::usage, "the context is longer than the model was trained for", "--context",
+                  std::to_string(context), fmt::format("at most {}", trained));
+    scorer = open_scorer(model, pool, options.executor);
+    session = scorer->open(context);
+    generate_options.limit = static_cast<uint64_t>(options.limit);
+    generate_options.stops = options.stops;
+    if (tokenizer) generate_options.ends = tokenizer->ends();
+  }
+
+  void need_room(size_t tokens) const {
+    if (tokens > context)
+      throw Error(ErrorKind::input, "the prompt is longer than the context", "prompt",
+                  fmt::format("{} tokens, the context has {}", tokens, context),
+                  "a shorter prompt, or a larger --context");
+  }
+
+  // Feeds what of `ids` the session does not hold yet, and answers.
+  Answer answer(const std::vector<int32_t>& ids, const std::function<void(const std::string&)>& show) {
+    need_room(ids.size());
+    const auto differing = std::mismatch(ids.begin(), ids.end(), history.begin(), history.end());
+    // The last id is always fed again: its row is the one to sample from.
+    const size_t common = std::min<size_t>(static_cast<size_t>(differing.first - ids.begin()), ids.size() - 1);
+    session->truncate(common);
+    history.resize(common);
+    return generate(*session, context, std::span(ids).subspan(common), history, sampler, tokenizer.get(),
+                    generate_options, show);
+  }
+};
+
+void show_now(const std::string& text) {
+  write_result(text);
+  finish_results();
+}
+
+void tell_timing(const Answer& answer, Terminal& terminal) {
+  const auto rate = [](size_t tokens, double seconds) {
+    return seconds > 0 ? fmt::format("{:.1f} tokens/s", static_cast<double>(tokens) / seconds) : std::string("-");
+  };
+  terminal.note(fmt::format("[prompt {} tokens, {}; answer {} tokens, {}; {}]", answer.prompt_tokens,
+                            rate(answer.prompt_tokens, answer.prompt_seconds), answer.ids.size(),
+                            // The first token comes with the prompt.
+                            rate(answer.ids.size() > 1 ? answer.ids.size() - 1 : 0, answer.answer_seconds),
+                            end_reason_text(answer.reason)));
+}
+
+[[noreturn]] void interrupted() { throw Error(ErrorKind::interrupted, "stopped by Ctrl-C"); }
+
+struct Template {
+  ChatTemplate kind;
+  std::string jinja;
+};
+
+Template chat_template_of(const RunOptions& options, const Tokenizer& tokenizer) {
+  const std::string jinja = tokenizer.chat_template();
+  if (!options.chat_template.empty()) {
+    const ChatTemplate kind = chat_template_by_name(options.chat_template);
+    // The model's own text is consulted only where it is of that kind.
+    return {kind, recognise_chat_template(jinja) == kind ? jinja : std::string()};
+  }
+  if (const auto kind = recognise_chat_template(jinja)) return {*kind, jinja};
+  throw Error(ErrorKind::input,
+              jinja.empty() ? "the model has no chat template" : "the model's chat template is not a known one",
+              options.model, jinja.substr(0, 120),
+              "--template chatml|llama2|llama3|zephyr, or --raw -p TEXT for no template");
+}
+
+std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const Template& chat,
+                                 const std::vector<ChatMessage>& messages) {
+  return tokenizer.encode(render_chat(chat.kind, chat.jinja, messages), false, true);
+}
+
+void answer_ids(const RunOptions& options, Terminal& terminal) {
+  const std::vector<int32_t> ids = read_ids(options.ids);
+  Speaker speaker(options);
+  const Answer answer = speaker.answer(ids, {});
+  write_result(options.json ? Json{{"ids", answer.ids}}.dump() + "\n" : Json(answer.ids).dump() + "\n");
+  tell_timing(answer, terminal);
+  if (answer.reason == EndReason::interrupted) interrupted();
+}
+
+void answer_prompt(const RunOptions& options, Terminal& terminal) {
+  Speaker speaker(options);
+  std::vector<int32_t> ids;
+  if (options.raw) {
+    ids = speaker.tokenizer->encode(options.prompt, true, true);
+    if (ids.empty())
+      throw Error(ErrorKind::usage, "there is nothing to continue", "--prompt", "an empty text", "-p TEXT");
+  } else {
+    const Template chat = chat_template_of(options, *speaker.tokenizer);
+    std::vector<ChatMessage> messages;
+    if (!options.system.empty()) messages.push_back({"system", options.system});
+    messages.push_back({"user", options.prompt});
+    ids = encode_chat(*speaker.tokenizer, chat, messages);
+    for (const std::string& stop : chat_stop_strings(chat.kind)) speaker.generate_options.stops.push_back(stop);
+    speaker.generate_options.trim_first_space = true;
+  }
+  const Answer answer = speaker.answer(ids, options.json ? std::function<void(const std::string&)>() : show_now);
+  if (options.json)
+    write_json(Json{{"text", answer.text}, {"ids", answer.ids}, {"end", end_reason_text(answer.reason)}});
+  else if (!options.raw)
+    show_now("\n");
+  tell_timing(answer, terminal);
+  if (answer.reason == EndReason::interrupted) interrupted();
+}
+
+// A line of standard input. nullopt at its end; Ctrl-C sets `stopped`.
+class LineReader {
+ public:
+  std::optional<std::string> next(bool& stopped) {
+    stopped = false;
+    for (;;) {
+      if (const size_t end = buffer_.find('\n'); end != std::string::npos) {
+        std::string line = buffer_.substr(0, end);
+        buffer_.erase(0, end + 1);
+        return line;
+      }
+      char bytes[4096];
+      const ssize_t count = read(STDIN_FILENO, bytes, sizeof(bytes));
+      if (count > 0) {
+        buffer_.append(bytes, static_cast<size_t>(count));
+      } else if (count == 0) {
+        if (buffer_.empty()) return std::nullopt;
+        return std::exchange(buffer_, {});
+      } else if (errno == EINTR) {
+        if (!interrupt_requested()) continue;
+        stopped = true;
+        return std::string();
+      } else {
+        throw Error(ErrorKind::io, "standard input cannot be read", "stdin", std::strerror(errno));
+      }
+    }
+  }
+
+ private:
+  std::string buffer_;
+};
+
+void chat(const RunOptions& options, Terminal& terminal) {
+  Speaker speaker(options);
+  const Template chat_template = chat_template_of(options, *speaker.tokenizer);
+  for (const std::string& stop : chat_stop_strings(chat_template.kind)) speaker.generate_options.stops.push_back(stop);
+  speaker.generate_options.trim_first_space = true;
+  const bool person = isatty(STDIN_FILENO) == 1;
+  if (person) terminal.note("Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said.");
+  std::vector<ChatMessage> messages;
+  if (!options.system.empty()) messages.push_back({"system", options.system});
+  const size_t fixed = messages.size();  // never dropped
+  LineReader reader;
+  bool stopped_before = false;
+  for (;;) {
+    if (person && !terminal.quiet()) {
+      std::fputs("> ", stderr);
+      std::fflush(stderr);
+    }
+    bool stopped = false;
+    const std::optional<std::string> line = reader.next(stopped);
+    if (stopped) {
+      forget_interrupt();
+      if (stopped_before) interrupted();
+      stopped_before = true;
+      terminal.note("\nCtrl-C once more, Ctrl-D or /exit leaves.");
+      continue;
+    }
+    stopped_before = false;
+    if (!line || *line == "/exit") break;
+    if (*line == "/reset") {
+      messages.resize(fixed);
+      terminal.note("Forgotten.");
+      continue;
+    }
+    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
+    messages.push_back({"user", *line});
+
+    // Room for an answer: the oldest exchanges go when the context would be full.
+    const size_t reserve =
+        std::min<size_t>(options.limit ? static_cast<size_t>(options.limit) : speaker.context / 4, speaker.context / 4);
+    std::vector<int32_t> ids = encode_chat(*speaker.tokenizer, chat_template, messages);
+    size_t dropped = 0;
+    while (ids.size() + reserve > speaker.context && messages.size() > fixed + 2) {
+      messages.erase(messages.begin() + static_cast<int64_t>(fixed),
+                     messages.begin() + static_cast<int64_t>(fixed) + 2);
+      ++dropped;
+      ids = encode_chat(*speaker.tokenizer, chat_template, messages);
+    }
+    if (dropped) terminal.note(fmt::format("[the context is full: the {} oldest exchanges are forgotten]", dropped));
+    if (ids.size() >= speaker.context) {
+      terminal.note(
+          fmt::format("[this message has {} tokens, the context {}: it was not sent]", ids.size(), speaker.context));
+      messages.pop_back();
+      continue;
+    }
+    const Answer answer = speaker.answer(ids, show_now);
+    show_now("\n");
+    messages.push_back({"assistant", answer.text});
+    tell_timing(answer, terminal);
+    forget_interrupt();
+  }
+}
+
+void run(const RunOptions& options, Terminal& terminal) {
+  if (options.raw && !options.has_prompt)
+    throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT");
+  if (options.raw && !options.chat_template.empty())
+    throw Error(ErrorKind::usage, "--raw uses no template", "--template", options.chat_template, "one of the two");
+  if (options.json && !options.has_prompt && options.ids.empty())
+    throw Error(ErrorKind::usage, "a chat cannot be JSON", "--json", {}, "-p TEXT or --ids FILE");
+  if (!options.ids.empty() && options.has_prompt)
+    throw Error(ErrorKind::usage, "a prompt as text and as ids", "--ids", options.ids, "one of --ids and -p");
+  if (!options.ids.empty())
+    answer_ids(options, terminal);
+  else if (options.has_prompt)
+    answer_prompt(options, terminal);
+  else
+    chat(options, terminal);
+}
+
+}  // namespace
+
+Verb run_verb() {
+  return {"run", "answer a prompt, continue a text, or chat",
+          "whit run tests/data/models/stories260K.gguf --raw -p \"Once upon a time\" -n 60 --temp 0", false,
+          [](CLI::App& app) -> VerbBody {
+            auto options = std::make_shared<RunOptions>();
+            SamplerOptions& sampler = options->sampler;
+            app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
+            CLI::Option* prompt =
+                app.add_option("--prompt,-p", options->prompt, "answer this and end; without it: chat");
+            app.add_flag("--raw", options->raw, "no chat template: continue the prompt, print nothing but the text");
+            app.add_option("--system", options->system, "system message of the chat");
+            app.add_option("--template", options->chat_template,
+                           "chat template instead of the model's own: chatml llama2 llama3 zephyr");
+            app.add_option("--ids", options->ids,
+                           "continue these token ids: a file with a JSON array, - is standard input");
+            app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
+            app.add_option("-n,--tokens", options->limit, "new tokens at most; 0: until the context is full")
+                ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+                ->capture_default_str();
+            app.add_option("--context", options->context, "tokens that the session holds; 0: as trained, 4096 at most")
+                ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+                ->capture_default_str();
+            app.add_option("--temp", sampler.temperature, "temperature, 0 is greedy")
+                ->check(CLI::Range(0.0, 100.0))
+                ->capture_default_str();
+            app.add_option("--top-k", sampler.top_k, "keep the k likeliest tokens, 0 is off")
+                ->check(CLI::Range(0, 1 << 30))
+                ->capture_default_str();
+            app.add_option("--top-p", sampler.top_p, "keep the likeliest tokens of this total probability")
+                ->check(CLI::Range(0.0, 1.0))
+                ->capture_default_str();
+            app.add_option("--min-p", sampler.min_p, "drop tokens below this share of the likeliest")
+                ->check(CLI::Range(0.0, 1.0))
+                ->capture_default_str();
+            app.add_option("--repeat-penalty", sampler.repeat_penalty, "divides the logits of recent tokens, 1 is off")
+                ->check(CLI::Range(0.1, 10.0))
+                ->capture_default_str();
+            app.add_option("--seed", sampler.seed, "the same seed gives the same text")->capture_default_str();
+            app.add_option("--stop", options->stops, "end the answer at this text; may be given several times")
+                ->expected(1)
+                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+            options->executor.declare(app, false);
+            return [options, prompt](Terminal& terminal) {
+              options->has_prompt = prompt->count() > 0;
+              run(*options, terminal);
+            };
+          }};
+}
+
+}  // namespace whit

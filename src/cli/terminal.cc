@@ -1,0 +1,138 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+#include "report/units.h"
+
+namespace whit {
+namespace {
+
+std::atomic<int> interrupts{0};
+static_assert(std::atomic<int>::is_always_lock_free, "the signal handler relies on it");
+
+extern "C" void on_interrupt(int) {
+  if (interrupts.fetch_add(1) > 0) {
+    signal(SIGINT, SIG_DFL);
+    raise(SIGINT);
+  }
+}
+
+constexpr double sparse_seconds = 15;  // between two lines of progress where stderr is no terminal
+
+}  // namespace
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = 0;  // no SA_RESTART: a read that waits for the user must return
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool interrupt_requested() noexcept { return interrupts.load() > 0; }
+void forget_interrupt() noexcept { interrupts = 0; }
+
+Terminal::Terminal(bool quiet) : quiet_(quiet), live_(!quiet && isatty(STDERR_FILENO) == 1) {}
+
+Terminal::~Terminal() {
+  std::lock_guard lock(mutex_);
+  erase();
+}
+
+void Terminal::begin(const std::string& phase, double total) {
+  end();
+  std::lock_guard lock(mutex_);
+  phase_ = phase;
+  total_ = total;
+  done_ = 0;
+  open_ = true;
+  spoke_ = false;
+  started_ = shown_ = Clock::now();
+  if (live_) draw(false);
+}
+
+void Terminal::advance(double units) {
+  std::lock_guard lock(mutex_);
+  done_ += units;
+  if (!open_ || quiet_) return;
+  const auto now = Clock::now();
+  const double since = std::chrono::duration<double>(now - shown_).count();
+  if (since >= (live_ ? 0.1 : sparse_seconds)) {
+    shown_ = now;
+    draw(false);
+  }
+}
+
+void Terminal::note(const std::string& text) {
+  if (quiet_) return;
+  std::lock_guard lock(mutex_);
+  erase();
+  fmt::print(stderr, "{}\n", text);
+  if (live_ && open_) draw(false);
+}
+
+void Terminal::end() {
+  std::lock_guard lock(mutex_);
+  if (!open_) return;
+  if (!quiet_ && (live_ || spoke_)) draw(true);
+  open_ = false;
+}
+
+void Terminal::check_interrupt() {
+  if (interrupt_requested()) throw Error(ErrorKind::interrupted, "stopped by Ctrl-C");
+}
+
+void Terminal::erase() {
+  if (drawn_) std::fputs("\r\x1b[K", stderr);
+  drawn_ = false;
+}
+
+void Terminal::draw(bool last) {
+  const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  const double share = total_ > 0 ? std::clamp(done_ / total_, 0.0, 1.0) : 0;
+  std::string line = phase_;
+  if (last) {
+    line += fmt::format(": done in {}", format_seconds(seconds));
+  } else if (total_ > 0) {
+    if (live_) {
+      const int filled = static_cast<int>(share * 24 + 0.5);
+      line += fmt::format("  [{}{}]", std::string(filled, '#'), std::string(24 - filled, '.'));
+    }
+    line += fmt::format(" {:3.0f} %", 100 * share);
+    if (share > 0.01 && seconds > 1) line += fmt::format(", {} left", format_seconds(seconds * (1 - share) / share));
+  } else {
+    line += fmt::format(": {}", format_seconds(seconds));
+  }
+  if (live_) {
+    std::fputs("\r\x1b[K", stderr);
+    std::fputs(line.c_str(), stderr);
+    if (last) std::fputc('\n', stderr);
+    std::fflush(stderr);
+    drawn_ = !last;
+  } else {
+    fmt::print(stderr, "{}\n", line);
+    spoke_ = true;
+  }
+}
+
+void write_result(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+    throw Error(ErrorKind::io, "the result cannot be written", "stdout", std::strerror(errno));
+}
+
+void write_json(const Json& json) { write_result(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+void finish_results() {
+  if (std::fflush(stdout) != 0)
+    throw Error(ErrorKind::io, "the result cannot be written", "stdout", std::strerror(errno));
+}
+
+}  // namespace whit

@@ -1,0 +1,50 @@
+// What the program says while it works, and how it is stopped.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "base/options.h"
+#include "base/progress.h"
+
+namespace whit {
+
+// Progress on stderr: one line that is redrawn with the time left on a terminal, sparse lines elsewhere. Thread-safe.
+class Terminal final : public Progress {
+ public:
+  explicit Terminal(bool quiet);
+  ~Terminal() override;
+  void begin(const std::string& phase, double total) override;
+  void advance(double units) override;
+  void note(const std::string& text) override;
+  void end() override;
+  void check_interrupt() override;
+  bool quiet() const noexcept { return quiet_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void draw(bool last);
+  void erase();
+
+  const bool quiet_, live_;
+  std::mutex mutex_;
+  std::string phase_;
+  double total_ = 0, done_ = 0;
+  bool open_ = false, drawn_ = false, spoke_ = false;
+  Clock::time_point started_, shown_;
+};
+
+// The first Ctrl-C sets a flag that check_interrupt() turns into ErrorKind::interrupted; the second one kills.
+void install_interrupt_handler();
+bool interrupt_requested() noexcept;
+void forget_interrupt() noexcept;
+
+// Results. A stdout that cannot be written (full disk) is ErrorKind::io.
+void write_result(std::string_view text);
+void write_json(const Json& json);  // with a newline; what is not finite becomes null, broken UTF-8 U+FFFD
+void finish_results();              // flushes
+
+}  // namespace whit
