@@ -1,6 +1,7 @@
 #include "methods/units.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/rng.h"
 
@@ -76,12 +77,18 @@ std::vector<FormatPtr> affine_variants() {
   std::vector<FormatPtr> all = {make_format("q8_0"), make_format("q4_0"), make_format("q4_1")};
   const auto& rows = format_rows();
   if (std::none_of(rows.begin(), rows.end(), [](const FormatRow& row) { return row.name == "grid"; })) return all;
-  for (const int bits : {2, 3, 4, 5, 6, 8}) {
-    for (const int group : {16, 32, 128})
-      for (const int parameter_bits : {6, 8, 16})
-        for (const char* zero : {"minimum", "integer", "symmetric"})
-          all.push_back(make_format(
-              "grid", {{"bits", bits}, {"group", group}, {"parameter_bits", parameter_bits}, {"zero", zero}}));
+  const int groups[] = {16, 32, 128}, parameter_bits[] = {6, 8, 16};
+  const char* zeros[] = {"minimum", "integer", "symmetric"};
+  for (size_t b = 0; b < 6; ++b) {
+    const int bits = std::array{2, 3, 4, 5, 6, 8}[b];
+    // A Latin square per width, turned from width to width: every pair of values of two options meets.
+    for (size_t i = 0; i < 3; ++i)
+      for (size_t j = 0; j < 3; ++j)
+        if ((i + b) % 2 == 0 || j == b % 3)
+          all.push_back(make_format("grid", {{"bits", bits},
+                                             {"group", groups[i]},
+                                             {"parameter_bits", parameter_bits[j]},
+                                             {"zero", zeros[(i + j + b) % 3]}}));
     all.push_back(make_format("grid", {{"bits", bits}, {"group", 0}, {"parameter_bits", 16}}));
     all.push_back(make_format("grid", {{"bits", bits}, {"group", 0}, {"columns", true}}));
   }

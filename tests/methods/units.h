@@ -21,7 +21,7 @@ Matrix unpacked(const Packed& packed);
 // trace((a - b) h (a - b)^T) in double, plainly.
 double trace_error(const Matrix& a, const Matrix& b, const Matrix& h);
 
-// Every affine format in every variant that its options allow (a choice of group sizes), all able to hold rows of 64.
+// Every affine format, grid in variants in which every pair of values of two of its options meets (three group sizes).
 std::vector<FormatPtr> affine_variants();
 
 }  // namespace whit::tests

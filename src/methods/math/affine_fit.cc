@@ -102,7 +102,9 @@ class RowFitter {
       const double share = candidates == 1 ? 0.0 : static_cast<double>(c) / static_cast<double>(candidates - 1);
       const float factor = static_cast<float>(1.0 - share * (1.0 - least_factor_));
       for (const bool negative : {false, true}) {
-        if (negative && !(freedom_.negative_scale && freedom_.kind == Freedom::Kind::symmetric)) continue;
+        // Levels that reach further on one side (q4_0: -8 .. 7) are worth turning over.
+        if (negative && !(freedom_.negative_scale && freedom_.kind == Freedom::Kind::symmetric && top_ != 2 * centre_))
+          continue;
         start_range(factor, negative);
         if (evaluate_trial() && refine) refine_trial(1);
       }

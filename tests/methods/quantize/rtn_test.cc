@@ -51,7 +51,7 @@ TEST(Rtn, ZeroAndConstantRows) {
 }
 
 TEST(Rtn, EachRangeIsNoWorseThanThePlainerOne) {
-  ThreadPool pool(2);
+  ThreadPool pool(1);
   for (const char* name : {"q4_0", "q4_1", "q8_0"}) {
     double before = 1e30;
     for (const char* range : {"minmax", "search", "least_squares"}) {
@@ -76,7 +76,7 @@ TEST(Rtn, ImportanceLowersTheErrorItWeighs) {
 }
 
 TEST(Rtn, ReportsTheHonestLoss) {
-  ThreadPool pool(2);
+  ThreadPool pool(1);
   TensorState state = make_unit(600, 64, make_format("q4_0"), 5);
   const StageReport report = make_quantizer("rtn", Json::object())->quantize(state, {pool});
   const double wanted = trace_error(unpacked(*state.packed), state.weights, state.statistics->gram);
