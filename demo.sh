@@ -58,5 +58,5 @@ processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 "$whit" report --eval .whit/demo/eval.json "${arguments[@]}" --prompt "$prompt" --base "$original" \
   --title 'whit: SmolLM2-135M-Instruct in fewer bytes' \
   --note "Judged on $windows windows of 512 tokens of the Jargon File; calibrated on novels. The original is itself a Q4_1 file, and what can be copied from it is copied, so the interesting range begins below 4.5 bits per weight. ${processor:-unknown processor}, $(nproc) threads." \
-  -o report --force > /dev/null
+  -o report --force
 say "done: report/index.html, report/results.json"

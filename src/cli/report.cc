@@ -97,6 +97,7 @@ void report(const ReportOptions& options, Terminal& terminal) {
     if (!options.force && !own(name) && std::filesystem::exists(folder / name))
       throw Error(ErrorKind::io, "the output exists", (folder / name).string(), {}, "--force, or another --output");
   for (const auto& [name, content] : files) write_file(folder / name, content, options.force || own(name));
+  if (!results.rows.empty()) write_result(text_table(eval_table(results.rows)) + "\n");
   write_result((folder / "index.html").string() + "\n");
   terminal.note(fmt::format("report written to {}: index.html, picture.svg, results.json", folder.string()));
 }
