@@ -17,7 +17,8 @@ esac
 
 jobs=$(nproc)
 configure=()
-[ "${CI:-}" = true ] && configure+=(-DCMAKE_COMPILE_WARNING_AS_ERROR=ON)
+# gcc 12 sees overlaps in "x" + string that are not there (its bug 105651).
+[ "${CI:-}" = true ] && configure+=(-DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DCMAKE_CXX_FLAGS=-Wno-restrict)
 export WHIT_DATA=$PWD/.whit/data
 # A cache of its own: tests neither read nor fill the user's.
 export WHIT_CACHE=$PWD/.whit/test-cache
