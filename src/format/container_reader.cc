@@ -103,7 +103,7 @@ FormatPtr read_format(const nlohmann::json& json, const std::string& unit) {
 
 class FileTensors {
  public:
-  explicit FileTensors(const GgufFile& gguf) : gguf_(gguf), used_(gguf.tensors.size()) {
+  explicit FileTensors(const GgufFile& gguf) : used_(gguf.tensors.size()) {
     for (size_t i = 0; i < gguf.tensors.size(); ++i) by_name_[gguf.tensors[i].name] = i;
   }
   // Index of the unit's tensor `name`, which no other unit has claimed.
@@ -117,7 +117,6 @@ class FileTensors {
   bool used(size_t index) const { return used_[index]; }
 
  private:
-  const GgufFile& gguf_;
   std::unordered_map<std::string_view, size_t> by_name_;
   std::vector<bool> used_;
 };
