@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 
 #include <memory>
+#include <mutex>
 
 #include "base/error.h"
 #include "model/torch/matrix.h"
@@ -25,7 +26,6 @@ void set_blas_threads(int threads) noexcept {
 
 struct PoolState {
   int threads = 1;
-  int serial_depth = 0;
   std::unique_ptr<ThreadPool> pool = std::make_unique<ThreadPool>(1);
 };
 
@@ -34,29 +34,37 @@ PoolState& state() {
   return s;
 }
 
+// While one lives, BLAS calls of every thread run in the calling thread.
+struct SerialBlas {
+  SerialBlas() { set_blas_threads(1); }
+  ~SerialBlas() { set_blas_threads(state().threads); }
+  SerialBlas(const SerialBlas&) = delete;
+  SerialBlas& operator=(const SerialBlas&) = delete;
+};
+
 }  // namespace
 
-ThreadPool& pool() { return *state().pool; }
 int pool_threads() noexcept { return state().threads; }
 
-SerialBlas::SerialBlas() {
-  if (state().serial_depth++ == 0) set_blas_threads(1);
-}
-SerialBlas::~SerialBlas() {
-  if (--state().serial_depth == 0) set_blas_threads(state().threads);
+std::mutex& room_mutex() {
+  static std::mutex mutex;
+  return mutex;
 }
 
 void run_parallel(const std::function<void(int)>& body) {
+  const std::lock_guard lock(room_mutex());
   const SerialBlas serial;
-  pool().run([&](int worker) {
+  state().pool->run([&](int worker) {
     const c10::InferenceMode no_autograd;
     body(worker);
   });
 }
 
 void run_parallel(size_t count, size_t grain, const std::function<void(size_t, size_t, int)>& body) {
+  if (count == 0) return;
+  const std::lock_guard lock(room_mutex());
   const SerialBlas serial;
-  pool().parallel_for(count, grain, [&](size_t begin, size_t end, int worker) {
+  state().pool->parallel_for(count, grain, [&](size_t begin, size_t end, int worker) {
     const c10::InferenceMode no_autograd;
     body(begin, end, worker);
   });
@@ -94,8 +102,8 @@ void set_torch_threads(int threads) {
   if (threads < 0 || threads > 1024)
     throw Error(ErrorKind::usage, "the number of threads must be between 0 (all cores) and 1024", "--threads",
                 std::to_string(threads));
+  const std::lock_guard lock(torch_room::room_mutex());
   auto& s = torch_room::state();
-  WHIT_CHECK(s.serial_depth == 0);
   const int wanted = threads == 0 ? available_cores() : threads;
   if (wanted != s.threads) s.pool = std::make_unique<ThreadPool>(wanted);
   s.threads = wanted;

@@ -1,6 +1,6 @@
 // Inside model/torch: the room's pool and one BLAS call on raw memory. No torch header here.
 //
-// All heavy work of this room is split by us: each worker of pool() calls a single-threaded BLAS on its own fixed
+// All heavy work of this room is split by us: each worker of the pool calls a single-threaded BLAS on its own fixed
 // range. OpenBLAS's and OpenMP's own pools would fight for the cores (each spins for milliseconds after its last job),
 // and fixed ranges give the same bits on every run with the same number of threads.
 #pragma once
@@ -8,28 +8,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 
 #include "base/threads.h"
 
 namespace whit::torch_room {
 
-// The room's pool, of the size that set_torch_threads() gave (1 before that). Not for use from inside a worker.
-ThreadPool& pool();
+// Threads of the room's pool, as set_torch_threads() fixed them (1 before that).
 int pool_threads() noexcept;
 
-// While one of these lives, BLAS calls of every thread run in the calling thread. Nestable; used by the room's one
-// caller.
-class SerialBlas {
- public:
-  SerialBlas();
-  ~SerialBlas();
-  SerialBlas(const SerialBlas&) = delete;
-  SerialBlas& operator=(const SerialBlas&) = delete;
-};
-
-// pool().run / parallel_for under SerialBlas, without autograd in the workers.
+// ThreadPool::run and parallel_for over the room's pool, with single-threaded BLAS and without autograd in the workers.
+// One section at a time: callers on other threads wait. Not to be called from inside a worker.
 void run_parallel(const std::function<void(int worker)>& body);
 void run_parallel(size_t count, size_t grain, const std::function<void(size_t begin, size_t end, int worker)>& body);
+// Held by every section; to be held around a multi-threaded BLAS or LAPACK call, whose bits depend on its threads.
+std::mutex& room_mutex();
 
 // A strided operand: element (i, j) stands at data[i * row + j * col]; one of the strides is 1.
 struct Operand {

@@ -86,6 +86,7 @@ bool inverse_cholesky_upper(const Matrix& h, double damp, Matrix& upper) {
   }
   upper = Matrix(n, n);
   if (n == 0) return true;
+  const std::lock_guard lock(torch_room::room_mutex());
   const c10::InferenceMode no_autograd;
   const int64_t size = static_cast<int64_t>(n);
   const at::Tensor matrix = at::from_blob(reversed.data(), {size, size}, at::kDouble);

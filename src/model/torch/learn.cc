@@ -1,0 +1,226 @@
+#include "model/torch/learn.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/silu.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "model/torch/attention.h"
+#include "model/torch/block.h"
+#include "model/torch/gemm.h"
+#include "model/torch/kernels.h"
+#include "model/torch/tensor_impl.h"
+
+namespace whit {
+namespace torch_room {
+namespace {
+
+// What the attention of a block needs to know; alive as long as the graph.
+struct AttentionPlan : torch::CustomClassHolder {
+  ModelSpec spec;
+  AttentionShape shape;
+  RotaryTable rotary;
+  size_t sequences, length;
+  AttentionPlan(const ModelSpec& s, size_t sequence_count, size_t sequence_length)
+      : spec(s), shape(s), rotary(s), sequences(sequence_count), length(sequence_length) {
+    rotary.extend(length);
+  }
+};
+
+// The three parts of qkv, packed; query and key rotated.
+struct Parts {
+  std::vector<float> query, key, value;
+};
+Parts rotated_parts(const AttentionPlan& plan, const at::Tensor& qkv) {
+  const size_t tokens = static_cast<size_t>(qkv.size(0)), stride = static_cast<size_t>(qkv.size(1));
+  const size_t query = plan.shape.query_width(), key = plan.shape.key_width();
+  const float* from = qkv.data_ptr<float>();
+  Parts parts{std::vector<float>(tokens * query), std::vector<float>(tokens * key), std::vector<float>(tokens * key)};
+  run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+    for (size_t t = begin; t < end; ++t) {
+      std::copy_n(from + t * stride, query, parts.query.data() + t * query);
+      std::copy_n(from + t * stride + query, key, parts.key.data() + t * key);
+      std::copy_n(from + t * stride + query + key, key, parts.value.data() + t * key);
+      plan.rotary.rotate(parts.query.data() + t * query, plan.shape.heads, plan.shape.head_size, t % plan.length);
+      plan.rotary.rotate(parts.key.data() + t * key, plan.shape.kv_heads, plan.shape.head_size, t % plan.length);
+    }
+  });
+  return parts;
+}
+
+AttentionSequence sequence(const AttentionPlan& plan, const Parts& parts, size_t index, float* output) {
+  const size_t first = index * plan.length;
+  return {plan.length,
+          0,
+          parts.query.data() + first * plan.shape.query_width(),
+          parts.key.data() + first * plan.shape.key_width(),
+          parts.value.data() + first * plan.shape.key_width(),
+          output};
+}
+
+// Rotary positions and causal attention: qkv [tokens, q + k + v] -> [tokens, q].
+class Attention : public torch::autograd::Function<Attention> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& qkv,
+                            const c10::intrusive_ptr<AttentionPlan>& plan) {
+    const at::Tensor input = qkv.contiguous();
+    context->save_for_backward({input});
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    const Parts parts = rotated_parts(*plan, input);
+    at::Tensor output = at::empty({input.size(0), static_cast<int64_t>(plan->shape.query_width())}, input.options());
+    std::vector<AttentionSequence> work;
+    for (size_t s = 0; s < plan->sequences; ++s)
+      work.push_back(
+          sequence(*plan, parts, s, output.data_ptr<float>() + s * plan->length * plan->shape.query_width()));
+    attention_forward(plan->shape, work);
+    return output;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto plan = c10::static_intrusive_pointer_cast<AttentionPlan>(context->saved_data.at("plan").toCapsule());
+    const at::Tensor input = context->get_saved_variables().at(0);
+    const at::Tensor output_gradient = gradients.at(0).contiguous();
+    const Parts parts = rotated_parts(*plan, input);
+    const size_t tokens = static_cast<size_t>(input.size(0)), stride = static_cast<size_t>(input.size(1));
+    const size_t query = plan->shape.query_width(), key = plan->shape.key_width();
+    Parts d{std::vector<float>(tokens * query), std::vector<float>(tokens * key), std::vector<float>(tokens * key)};
+    std::vector<AttentionGradient> work;
+    for (size_t s = 0; s < plan->sequences; ++s) {
+      const size_t first = s * plan->length;
+      work.push_back({sequence(*plan, parts, s, nullptr), output_gradient.data_ptr<float>() + first * query,
+                      d.query.data() + first * query, d.key.data() + first * key, d.value.data() + first * key});
+    }
+    attention_backward(plan->shape, work);
+    at::Tensor gradient = at::empty_like(input);
+    float* to = gradient.data_ptr<float>();
+    run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+      for (size_t t = begin; t < end; ++t) {
+        plan->rotary.rotate_back(d.query.data() + t * query, plan->shape.heads, plan->shape.head_size,
+                                 t % plan->length);
+        plan->rotary.rotate_back(d.key.data() + t * key, plan->shape.kv_heads, plan->shape.head_size, t % plan->length);
+        std::copy_n(d.query.data() + t * query, query, to + t * stride);
+        std::copy_n(d.key.data() + t * key, key, to + t * stride + query);
+        std::copy_n(d.value.data() + t * key, key, to + t * stride + query + key);
+      }
+    });
+    return {gradient, at::Tensor()};
+  }
+};
+
+// The matrices of a unit under each other, and its output for x.
+class Linears {
+ public:
+  Linears(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights) : weights_(weights) {
+    prefix_ = "blk." + std::to_string(block) + ".";
+    for (const auto& [name, shape] : block_tensors(spec, block)) {
+      const auto found = weights.find(name);
+      if (found == weights.end()) throw Error(ErrorKind::input, "a tensor of the block is missing", name);
+      if (found->second.count() != static_cast<int64_t>(shape.count()))
+        throw Error(ErrorKind::input, "a tensor of the block has another shape than the model's description", name);
+    }
+  }
+
+  at::Tensor norm(const std::string& name, const at::Tensor& x, double epsilon) const {
+    const at::Tensor gain = find(name + ".weight").reshape({-1});
+    return x * at::rsqrt((x * x).mean(-1, /*keepdim=*/true) + epsilon) * gain;
+  }
+
+  at::Tensor apply(std::initializer_list<std::string> members, const at::Tensor& x) const {
+    std::vector<at::Tensor> matrices, biases;
+    for (const std::string& member : members) {
+      matrices.push_back(find(member + ".weight"));
+      if (weights_.contains(prefix_ + member + ".bias")) biases.push_back(find(member + ".bias").reshape({-1}));
+    }
+    const at::Tensor matrix = matrices.size() == 1 ? matrices[0] : at::cat(matrices, 0);
+    at::Tensor out = at::matmul(x, matrix.t());
+    if (!biases.empty()) out = out + at::cat(biases, 0);
+    return out;
+  }
+
+ private:
+  const at::Tensor& find(const std::string& name) const { return unwrap(weights_.at(prefix_ + name)); }
+  const LearnedWeights& weights_;
+  std::string prefix_;
+};
+
+}  // namespace
+}  // namespace torch_room
+
+using torch_room::unwrap;
+using torch_room::wrap;
+
+Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights, const Tensor& input,
+                     size_t sequences, const OutputTap& tap) {
+  const torch_room::Linears linears(spec, block, weights);
+  at::Tensor x = unwrap(input);
+  WHIT_CHECK(x.dim() == 2 && x.size(1) == static_cast<int64_t>(spec.width));
+  WHIT_CHECK(sequences > 0 && x.size(0) % static_cast<int64_t>(sequences) == 0);
+  const size_t length = static_cast<size_t>(x.size(0)) / sequences;
+  const auto told = [&](const char* kind, const at::Tensor& output) {
+    if (tap) tap(kind, wrap(output));
+    return output;
+  };
+  const int64_t hidden = static_cast<int64_t>(spec.feed_forward);
+
+  const at::Tensor qkv =
+      told("attn_qkv", linears.apply({"attn_q", "attn_k", "attn_v"}, linears.norm("attn_norm", x, spec.norm_epsilon)));
+  const auto plan = c10::make_intrusive<torch_room::AttentionPlan>(spec, sequences, length);
+  const at::Tensor attended = torch_room::Attention::apply(qkv, plan);
+  x = x + told("attn_output", linears.apply({"attn_output"}, attended));
+
+  const at::Tensor normed = linears.norm("ffn_norm", x, spec.norm_epsilon);
+  at::Tensor activated;
+  if (spec.gated) {
+    const at::Tensor both = told("ffn_gate_up", linears.apply({"ffn_gate", "ffn_up"}, normed));
+    activated = at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
+  } else {
+    activated = at::silu(told("ffn_up", linears.apply({"ffn_up"}, normed)));
+  }
+  return wrap(x + told("ffn_down", linears.apply({"ffn_down"}, activated)));
+}
+
+Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, const Activations& input,
+                           const Activations& output_gradient, const InputHook& hook) {
+  WHIT_CHECK(input.values.rows == input.sequences * input.length && input.values.cols == spec.width);
+  WHIT_CHECK(output_gradient.values.rows == input.values.rows && output_gradient.values.cols == input.values.cols);
+  Activations result{input.sequences, input.length, Matrix(input.values.rows, input.values.cols)};
+  if (input.length == 0) return result;
+  LearnedWeights constants;
+  for (const auto& [name, matrix] : weights)
+    constants.emplace(name,
+                      wrap(at::from_blob(const_cast<float*>(matrix.data.data()),
+                                         {static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)})));
+  const auto rows = [&](const Matrix& m, size_t first, size_t count) {
+    return MatrixView(m.row(first * input.length), count * input.length, m.cols, m.cols);
+  };
+  const size_t at_once = torch_room::sequences_at_once(input.length);
+  for (size_t first = 0; first < input.sequences; first += at_once) {
+    const size_t count = std::min(at_once, input.sequences - first);
+    Tensor x = Tensor::from(rows(input.values, first, count)).requires_grad();
+    std::vector<std::pair<std::string, Tensor>> outputs;
+    const Tensor y =
+        block_forward(spec, block, constants, x, count, [&](const std::string& kind, const Tensor& output) {
+          if (!hook) return;
+          output.retain_grad();
+          outputs.emplace_back(kind, output);
+        });
+    y.backward(Tensor::from(rows(output_gradient.values, first, count)));
+    for (const auto& [kind, output] : outputs) hook(kind, output.grad().matrix());
+    const Matrix gradient = x.grad().matrix();
+    std::copy(gradient.data.begin(), gradient.data.end(), result.values.row(first * input.length));
+  }
+  return result;
+}
+
+}  // namespace whit
