@@ -93,7 +93,7 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
     if (hook) hook(kind, MatrixView(rows, tokens, cols, cols));
   };
   const auto norm = [&](const float* gain, float* out) {
-    run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+    run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
       for (size_t t = begin; t < end; ++t) rms_norm(x + t * width, gain, width, spec_.norm_epsilon, out + t * width);
     });
   };
@@ -118,7 +118,7 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
   linear(weights.key, normed, tokens, 0.0f, key);
   linear(weights.value, normed, tokens, 0.0f, value);
   rotary_.extend(offset + length);
-  run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+  run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
     for (size_t t = begin; t < end; ++t) {
       const size_t position = offset + t % length;
       rotary_.rotate(query + t * shape.query_width(), shape.heads, shape.head_size, position);
@@ -150,7 +150,7 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
     gate = grow(gate_, tokens * hidden);
     linear(weights.gate, normed, tokens, 0.0f, gate);
   }
-  run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+  run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
     silu_multiply(gate + begin * hidden, spec_.gated ? up + begin * hidden : nullptr, (end - begin) * hidden);
   });
   tell("ffn_down", gate, hidden);

@@ -34,6 +34,9 @@ PoolState& state() {
   return s;
 }
 
+// Products below this many multiplications take less time than to wake the pool.
+constexpr int64_t kSmall = 1 << 17;
+
 // While one lives, BLAS calls of every thread run in the calling thread.
 struct SerialBlas {
   SerialBlas() { set_blas_threads(1); }
@@ -81,6 +84,8 @@ void gemm(int64_t m, int64_t n, int64_t k, float alpha, Operand a, Operand b, fl
 
 void parallel_gemm(int64_t m, int64_t n, int64_t k, float alpha, Operand a, Operand b, float beta, float* c,
                    int64_t c_stride) {
+  if (m * n * k < kSmall)
+    return run_parallel(1, 1, [&](size_t, size_t, int) { gemm(m, n, k, alpha, a, b, beta, c, c_stride); });
   if (m >= n || m >= 64 * pool_threads()) {
     run_parallel(static_cast<size_t>(m), 16, [&](size_t begin, size_t end, int) {
       const int64_t first = static_cast<int64_t>(begin);

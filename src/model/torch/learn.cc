@@ -46,7 +46,7 @@ Parts rotated_parts(const AttentionPlan& plan, const at::Tensor& qkv) {
   const size_t query = plan.shape.query_width(), key = plan.shape.key_width();
   const float* from = qkv.data_ptr<float>();
   Parts parts{std::vector<float>(tokens * query), std::vector<float>(tokens * key), std::vector<float>(tokens * key)};
-  run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+  run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
     for (size_t t = begin; t < end; ++t) {
       std::copy_n(from + t * stride, query, parts.query.data() + t * query);
       std::copy_n(from + t * stride + query, key, parts.key.data() + t * key);
@@ -104,7 +104,7 @@ class Attention : public torch::autograd::Function<Attention> {
     attention_backward(plan->shape, work);
     at::Tensor gradient = at::empty_like(input);
     float* to = gradient.data_ptr<float>();
-    run_parallel(tokens, 1, [&](size_t begin, size_t end, int) {
+    run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
       for (size_t t = begin; t < end; ++t) {
         plan->rotary.rotate_back(d.query.data() + t * query, plan->shape.heads, plan->shape.head_size,
                                  t % plan->length);

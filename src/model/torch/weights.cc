@@ -54,7 +54,7 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
   WHIT_CHECK(hidden.cols == spec.width);
   const Matrix gain = torch_room::unpack(model, "output_norm.weight", {1, spec.width});
   Matrix out(hidden.rows, hidden.cols);
-  torch_room::run_parallel(hidden.rows, 1, [&](size_t begin, size_t end, int) {
+  torch_room::run_parallel(hidden.rows, 16, [&](size_t begin, size_t end, int) {
     for (size_t t = begin; t < end; ++t)
       torch_room::rms_norm(hidden.data + t * hidden.stride, gain.data.data(), spec.width, spec.norm_epsilon,
                            out.row(t));
