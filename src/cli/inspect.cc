@@ -9,8 +9,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/toml.h"
 #include "cli/open.h"
-#include "cli/toml.h"
 #include "cli/verbs.h"
 #include "data/chat.h"
 #include "format/format.h"
@@ -137,7 +137,7 @@ void write_recipe(const Model& model, const InspectOptions& options, Terminal& t
   if (!manifest.is_object() || !manifest.contains("recipe"))
     throw Error(ErrorKind::input, "the file holds no recipe", options.model,
                 text ? "a manifest without one" : "no manifest", "only files that `whit compress` wrote have one");
-  const std::string toml = to_toml(manifest["recipe"]);
+  const std::string toml = json_to_toml(manifest["recipe"]);
   if (options.recipe == "-") {
     write_result(toml);
     return;

@@ -32,6 +32,8 @@ Verb eval_verb();
 Verb bench_verb();
 Verb report_verb();
 #ifdef WHIT_LEARN
+Verb compress_verb();
+Verb calibrate_verb();
 Verb methods_verb();
 #endif
 

@@ -1,0 +1,212 @@
+#include "pipeline/compress.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <set>
+
+#include "base/memory.h"
+#include "data/tokenizer.h"
+#include "pipeline/fit.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/sensitivity.h"
+#include "pipeline/walker.h"
+
+namespace whit {
+namespace {
+
+constexpr uint64_t kProbeTokens = 2048;
+
+class Job {
+ public:
+  Job(const CompressRequest& request, Progress& progress)
+      : request_(request),
+        progress_(progress),
+        recipe_(request.recipe),
+        pool_(request.threads),
+        model_(load_model(request.model, {request.verify})),
+        cache_(request.cache) {
+    set_torch_threads(pool_.threads());
+  }
+
+  Json compress() {
+    if (!request_.dry_run && !request_.force && std::filesystem::exists(request_.output))
+      throw Error(ErrorKind::io, "the output exists already", request_.output.string(), {}, "--force overwrites it");
+    const Plan plan = make_the_plan();
+    const bool statistics = plan.needs_statistics();
+    if (statistics) draw_windows();
+    settle_data();
+    const std::string manifest = make_manifest(*model_, plan, recipe_.calibrate, pool_.threads());
+    const uint64_t predicted = plan_file_bytes(*model_, plan, manifest);
+    Json result;
+    result["output"] = request_.output.string();
+    result["file_bytes"] = nullptr;
+    result["predicted_bytes"] = predicted;
+    result["predicted_peak_bytes"] = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, allocates());
+    result["peak_bytes"] = nullptr;
+    result["seconds"] = nullptr;
+    result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
+    result["lossless"] = lossless_;
+    result["plan"] = plan_json(plan);
+    if (!probes_.is_null()) result["probes"] = probes_;
+    if (request_.dry_run) return result;
+
+    Json key;
+    key["model"] = model_->content_hash;
+    key["machine"] = machine_key(pool_.threads());
+    key["recipe"] = recipe_to_json(resolved_recipe(plan, recipe_.calibrate));
+    Journal journal(request_.output.string() + ".journal", key);
+    Matrix gram;
+    if (statistics)
+      for (const UnitPlan& unit : plan.units)
+        if (unit.unit.block < 0 && !unit.copied && gram.data.empty())
+          gram = output_gram(*model_, windows_, cache_, pool_.threads(), progress_);
+    walk({*model_, plan, recipe_.calibrate, statistics ? &windows_ : nullptr, gram.data.empty() ? nullptr : &gram, journal,
+          pool_, progress_});
+
+    progress_.begin("write", static_cast<double>(plan.units.size()));
+    ModelOutput output = plan_output(*model_, plan, manifest, [&](const UnitPlan& unit) {
+      progress_.advance(1);
+      pause_point(progress_);
+      return finished_unit(*model_, unit, journal);
+    });
+    AtomicFile file(request_.output, request_.force);
+    write_model_file(file, output);
+    const uint64_t written = file.size();
+    file.commit();
+    journal.remove();
+    progress_.end();
+    WHIT_CHECK(written == predicted);
+    result["file_bytes"] = written;
+    result["peak_bytes"] = memory_.peak();
+    result["resident_peak_bytes"] = memory_use().resident_peak;
+    result["seconds"] = seconds();
+    return result;
+  }
+
+  Json calibrate() {
+    const Step* step = allocate_step();
+    if (!step) throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
+    draw_windows();
+    const Sensitivity sensitivity = measure(*step);
+    Json result;
+    result["cache"] = cache_.folder().string();
+    result["seconds"] = seconds();
+    result["peak_bytes"] = memory_.peak();
+    result["probes"] = sensitivity.probes;
+    return result;
+  }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  const Step* allocate_step() const {
+    for (const Step& step : recipe_.steps)
+      if (!step.quantizer.empty()) return &step;
+    return nullptr;
+  }
+  bool allocates() const { return allocate_step() != nullptr; }
+
+  Plan make_the_plan() {
+    const Step* step = allocate_step();
+    if (!step) {
+      if (!request_.budget.empty())
+        throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit", request_.budget,
+                    "leave out --fit, or use a recipe with an allocate step");
+      return make_plan(*model_, recipe_);
+    }
+    const uint64_t budget = request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
+    if (budget == 0)
+      throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
+    draw_windows();
+    FitResult fit = fit_plan(*model_, *step, settled(recipe_.calibrate), measure(*step), budget);
+    loss_ = fit.predicted_loss;
+    lossless_ = fit.lossless;
+    if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
+    return std::move(fit.plan);
+  }
+
+  Sensitivity measure(const Step& step) {
+    Sensitivity sensitivity =
+        measure_sensitivity({*model_, windows_, probe_windows_, step, cache_, pool_, progress_});
+    probes_ = sensitivity.probes;
+    return sensitivity;
+  }
+
+  void draw_windows() {
+    if (!windows_.windows.empty()) return;
+    CalibrateOptions& options = recipe_.calibrate;
+    if (options.data == "text")
+      throw Error(ErrorKind::usage, "this recipe was made with a text of your own", "calibrate: data", {},
+                  "name that text with --data FILE");
+    const auto tokenizer = model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata)
+                                                           : make_tokenizer(model_->tokenizer_files);
+    const std::string text = options.data == "novels" ? default_calibration_text() : read_text(options.data);
+    const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
+    const auto seed = static_cast<uint64_t>(options.seed);
+    windows_ = calibration_windows(*tokenizer, text, tokens, context, seed);
+    if (!options.data_hash.empty() && options.data_hash != windows_.hash)
+      throw Error(ErrorKind::usage, "the calibration text is not the one that the recipe was made with", options.data,
+                  windows_.hash, "wanted " + options.data_hash);
+    if (allocates()) draw_probe_windows(*tokenizer, text, tokens, context, seed);
+  }
+
+  // Windows of the same text that calibration does not see.
+  void draw_probe_windows(const Tokenizer& tokenizer, const std::string& text, uint64_t tokens, uint64_t context,
+                          uint64_t seed) {
+    const uint64_t probe_tokens = std::max(kProbeTokens, context);
+    const std::set<std::vector<int32_t>> used(windows_.windows.begin(), windows_.windows.end());
+    CalibrationWindows drawn = calibration_windows(tokenizer, text, tokens + probe_tokens, context, seed + 1);
+    probe_windows_.context = context;
+    for (auto& window : drawn.windows)
+      if (!used.count(window) && probe_windows_.windows.size() * context < probe_tokens)
+        probe_windows_.windows.push_back(std::move(window));
+    probe_windows_.hash = drawn.hash;
+  }
+
+  // The manifest names no files: a text of the user's own is known by its hash.
+  CalibrateOptions settled(CalibrateOptions options) const {
+    if (!windows_.windows.empty()) {
+      options.data_hash = windows_.hash;
+      if (options.data != "novels") options.data = "text";
+    }
+    return options;
+  }
+  void settle_data() {
+    if (windows_.windows.empty() && recipe_.calibrate.data != "novels") recipe_.calibrate.data = "text";
+    recipe_.calibrate = settled(recipe_.calibrate);
+  }
+
+  static Json plan_json(const Plan& plan) {
+    Json rows = Json::array();
+    for (const UnitPlan& unit : plan.units)
+      rows.push_back({{"tensor", unit.unit.name},
+                      {"format", unit.format->label()},
+                      {"bytes", unit.bytes},
+                      {"predicted_loss", unit.predicted_loss >= 0 ? Json(unit.predicted_loss) : Json(nullptr)},
+                      {"method", unit.copied ? "copy" : unit.method}});
+    return rows;
+  }
+
+  const CompressRequest& request_;
+  Progress& progress_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  const uint64_t baseline_ = memory_use().anonymous_and_shared;
+  PeakMemory memory_;
+  Recipe recipe_;
+  ThreadPool pool_;
+  const ModelPtr model_;
+  const Cache cache_;
+  CalibrationWindows windows_, probe_windows_;
+  Json probes_;
+  double loss_ = -1;
+  bool lossless_ = false;
+};
+
+}  // namespace
+
+Json compress(const CompressRequest& request, Progress& progress) { return Job(request, progress).compress(); }
+Json calibrate(const CompressRequest& request, Progress& progress) { return Job(request, progress).calibrate(); }
+
+}  // namespace whit

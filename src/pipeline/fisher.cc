@@ -1,0 +1,182 @@
+#include "pipeline/fisher.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/rng.h"
+
+namespace whit {
+namespace {
+
+constexpr size_t kLogitRows = 64;      // rows whose logits are held at once: 64 x 49152 floats are 12.6 MB
+constexpr uint64_t kOutputSlice = 4096;  // rows of the output matrix that are dense at once
+
+// logits [hidden.rows, vocabulary] = hidden output^T
+Matrix logits_of(uint64_t vocabulary, MatrixView hidden, const OutputRows& output) {
+  Matrix logits(hidden.rows, vocabulary);
+  output([&](uint64_t begin, MatrixView rows) {
+    multiply_add(1.0f, hidden, rows, true, logits.data.data() + begin, vocabulary);
+  });
+  return logits;
+}
+
+// In place: logits -> log-probabilities.
+void log_softmax(float* row, size_t count) {
+  const float most = *std::max_element(row, row + count);
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += std::exp(row[i] - most);
+  const float shift = most + static_cast<float>(std::log(sum));
+  for (size_t i = 0; i < count; ++i) row[i] -= shift;
+}
+
+MatrixView slice(MatrixView matrix, size_t begin, size_t count) {
+  return {matrix.data + begin * matrix.stride, count, matrix.cols, matrix.stride};
+}
+
+// d loss / d x of y = gain * x / rms(x) for each row, rms(x)^2 = mean(x^2) + epsilon.
+Matrix norm_backward(const Matrix& x, const Matrix& y_gradient, const std::vector<float>& gain, double epsilon) {
+  Matrix result(x.rows, x.cols);
+  for (size_t r = 0; r < x.rows; ++r) {
+    const float *in = x.row(r), *g = y_gradient.row(r);
+    double square = 0, dot = 0;
+    for (size_t j = 0; j < x.cols; ++j) {
+      square += static_cast<double>(in[j]) * in[j];
+      dot += static_cast<double>(g[j]) * gain[j] * in[j];
+    }
+    const double n = static_cast<double>(x.cols), inverse = 1.0 / std::sqrt(square / n + epsilon);
+    for (size_t j = 0; j < x.cols; ++j)
+      result.row(r)[j] = static_cast<float>(inverse * (gain[j] * g[j] - in[j] * dot * inverse * inverse / n));
+  }
+  return result;
+}
+
+}  // namespace
+
+Activations embed_windows(const Model& model, const CalibrationWindows& windows) {
+  Activations activations;
+  activations.sequences = windows.windows.size();
+  activations.length = windows.context;
+  std::vector<int32_t> ids;
+  for (const auto& window : windows.windows) ids.insert(ids.end(), window.begin(), window.end());
+  activations.values = embed(model, ids);
+  return activations;
+}
+
+OutputRows original_output(const Model& model) {
+  return [&model](const std::function<void(uint64_t, MatrixView)>& visit) {
+    const TensorView view =
+        model.need(model.spec.tied_output ? "token_embd.weight" : "output.weight", {model.spec.vocabulary, model.spec.width});
+    Matrix rows(std::min(kOutputSlice, view.rows), model.spec.width);
+    for (uint64_t begin = 0; begin < view.rows; begin += kOutputSlice) {
+      const uint64_t count = std::min(kOutputSlice, view.rows - begin);
+      unpack_rows(view, begin, count, std::span(rows.data).first(count * rows.cols));
+      visit(begin, {rows.data.data(), count, rows.cols, rows.cols});
+    }
+  };
+}
+
+double mean_kl(uint64_t vocabulary, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
+               ThreadPool& pool, Progress& progress) {
+  std::vector<double> kl(a.rows, 0.0);
+  for (size_t begin = 0; begin < a.rows; begin += kLogitRows) {
+    const size_t count = std::min(kLogitRows, a.rows - begin);
+    Matrix p = logits_of(vocabulary, slice(a, begin, count), a_output);
+    Matrix q = logits_of(vocabulary, slice(b, begin, count), b_output);
+    pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
+      for (size_t r = first; r < last; ++r) {
+        log_softmax(p.row(r), vocabulary);
+        log_softmax(q.row(r), vocabulary);
+        for (size_t v = 0; v < vocabulary; ++v)
+          kl[begin + r] += static_cast<double>(std::exp(p.row(r)[v])) * (static_cast<double>(p.row(r)[v]) - q.row(r)[v]);
+      }
+    });
+    progress.advance(static_cast<double>(count));
+  }
+  return std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(a.rows);
+}
+
+Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uint64_t seed, ThreadPool& pool,
+                      Progress& progress) {
+  const ModelSpec& spec = model.spec;
+  Fisher fisher;
+  std::vector<Matrix> inputs;  // of every block: recomputed forward passes start from them
+  Activations activations = embed_windows(model, windows);
+  const size_t tokens = activations.values.rows;
+  progress.begin("sensitivity: forward", static_cast<double>(spec.layers));
+  for (uint64_t block = 0; block < spec.layers; ++block) {
+    inputs.push_back(activations.values);
+    run_block(spec, block, load_block(model, block), activations, {});
+    progress.advance(1);
+    progress.check_interrupt();
+  }
+  fisher.final_hidden = final_norm(model, activations.values);
+
+  // d(-log p(label)) / d(normed hidden) = (p - onehot(label)) output, label drawn from p.
+  progress.begin("sensitivity: output", static_cast<double>(tokens));
+  const OutputRows output = original_output(model);
+  Matrix gradient(tokens, spec.width);
+  fisher.vocabulary.assign(spec.vocabulary, 0.0f);
+  std::vector<double> vocabulary(spec.vocabulary, 0.0);
+  Rng rng(seed);
+  for (size_t begin = 0; begin < tokens; begin += kLogitRows) {
+    const size_t count = std::min(kLogitRows, tokens - begin);
+    Matrix p = logits_of(spec.vocabulary, slice(fisher.final_hidden, begin, count), output);
+    pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
+      for (size_t r = first; r < last; ++r) log_softmax(p.row(r), spec.vocabulary);
+    });
+    for (size_t r = 0; r < count; ++r) {
+      float* row = p.row(r);
+      double left = rng.uniform();
+      size_t label = spec.vocabulary - 1;
+      bool drawn = false;
+      for (size_t v = 0; v < spec.vocabulary; ++v) {
+        row[v] = std::exp(row[v]);
+        vocabulary[v] += static_cast<double>(row[v]) * (1.0 - row[v]);
+        left -= row[v];
+        if (!drawn && left < 0) {
+          label = v;
+          drawn = true;
+        }
+      }
+      row[label] -= 1.0f;
+    }
+    output([&](uint64_t first, MatrixView rows) {
+      const MatrixView p_slice(p.data.data() + first, count, rows.rows, spec.vocabulary);
+      multiply_add(1.0f, p_slice, rows, false, gradient.row(begin), spec.width);
+    });
+    progress.advance(static_cast<double>(count));
+    progress.check_interrupt();
+  }
+  for (size_t v = 0; v < vocabulary.size(); ++v)
+    fisher.vocabulary[v] = static_cast<float>(vocabulary[v] / static_cast<double>(tokens));
+
+  progress.begin("sensitivity: backward", static_cast<double>(spec.layers));
+  Activations flow{windows.windows.size(), windows.context,
+                   norm_backward(activations.values, gradient, model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
+  for (uint64_t block = spec.layers; block-- > 0;) {
+    std::map<std::string, std::vector<double>> sums;
+    const Activations input{flow.sequences, flow.length, std::move(inputs[block])};
+    flow = backward_block(spec, block, load_block(model, block), input, flow,
+                          [&](const std::string& kind, MatrixView rows) {
+                            auto& sum = sums[kind];
+                            sum.resize(rows.cols, 0.0);
+                            for (size_t t = 0; t < rows.rows; ++t)
+                              for (size_t r = 0; r < rows.cols; ++r) {
+                                const double g = rows.data[t * rows.stride + r];
+                                sum[r] += g * g;
+                              }
+                          });
+    for (const auto& [kind, sum] : sums) {
+      std::vector<float> mean(sum.size());
+      for (size_t r = 0; r < sum.size(); ++r) mean[r] = static_cast<float>(sum[r] / static_cast<double>(tokens));
+      fisher.rows["blk." + std::to_string(block) + "." + kind + ".weight"] = std::move(mean);
+    }
+    progress.advance(1);
+    progress.check_interrupt();
+  }
+  progress.end();
+  return fisher;
+}
+
+}  // namespace whit

@@ -1,0 +1,26 @@
+// From measured sensitivities and a number of bytes to a plan.
+#pragma once
+
+#include "pipeline/plan.h"
+#include "pipeline/sensitivity.h"
+
+namespace whit {
+
+struct FitResult {
+  Plan plan;
+  double predicted_loss = 0;  // nats
+  bool lossless = false;      // every unit is copied: more bytes would not help
+};
+
+// The plan of least predicted loss whose whole file is at most `budget` bytes. A budget below the smallest possible file is
+// ErrorKind::budget that says what the least is.
+FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate, const Sensitivity& sensitivity,
+                   uint64_t budget);
+
+// The manifest of a plan: resolved recipe and the hashes of what went in; no paths, times or names.
+std::string make_manifest(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, int threads);
+
+// The file's exact bytes for a plan, manifest included.
+uint64_t plan_file_bytes(const Model& model, const Plan& plan, const std::string& manifest);
+
+}  // namespace whit

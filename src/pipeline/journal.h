@@ -1,0 +1,45 @@
+// The journal of a run: every finished unit is durable (write, fsync, rename), so that a killed run goes on where it was.
+// A folder beside the output: OUT.journal/ with key.json, lock and one file per unit.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/options.h"
+#include "format/format.h"
+#include "methods/stages.h"
+
+namespace whit {
+
+class Journal {
+ public:
+  // Opens or creates `folder`. `key` holds everything that decides the bytes of the result (hashes of model and data,
+  // recipe, seed, ISA, threads). A journal of another key is ErrorKind::usage and stays untouched; one that another
+  // process holds is ErrorKind::io.
+  Journal(std::filesystem::path folder, const Json& key);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  bool has(const std::string& unit) const;
+  void store(const std::string& unit, const Packed& packed, const StageReport& report);
+  // Checks the entry's checksum and its format; damage is ErrorKind::integrity that names the entry to delete.
+  std::shared_ptr<const Packed> load(const std::string& unit) const;
+  StageReport report(const std::string& unit) const;
+
+  // A small durable value under a name ("plan").
+  bool has_value(const std::string& name) const;
+  void store_value(const std::string& name, const Json& value);
+  Json value(const std::string& name) const;
+
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+  void remove();  // after the output is complete
+
+ private:
+  std::filesystem::path path_of(const std::string& unit) const;
+  std::filesystem::path folder_;
+  int lock_ = -1;
+};
+
+}  // namespace whit

@@ -1,0 +1,12 @@
+// The promise of peak memory (anonymous and shared resident bytes), made before the work starts.
+#pragma once
+
+#include "pipeline/plan.h"
+
+namespace whit {
+
+// `baseline`: what the process holds before the job. `measures`: the job measures sensitivities (an allocate step).
+uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, uint64_t baseline,
+                        bool measures);
+
+}  // namespace whit

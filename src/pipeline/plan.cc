@@ -1,0 +1,183 @@
+#include "pipeline/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace whit {
+namespace {
+
+// Rows [begin, begin + count) of a packed matrix in a ggml format, where a row is a whole number of blocks.
+std::shared_ptr<const Packed> slice_rows(const Packed& packed, uint64_t begin, uint64_t count) {
+  auto slice = std::make_shared<Packed>();
+  slice->format = packed.format;
+  slice->shape = {count, packed.shape.cols};
+  const uint64_t row_bytes = packed.parts.at(0).size() / packed.shape.rows;
+  const auto* data = packed.parts[0].data() + begin * row_bytes;
+  slice->parts.emplace_back(data, data + count * row_bytes);
+  return slice;
+}
+
+// The source tensor of a unit's only member, or one stored stack that holds exactly the unit.
+const StoredTensor* whole_source(const Model& model, const UnitSpec& unit) {
+  const TensorView first = model.find(unit.members[0]);
+  if (!first || first.tensor->shape.rows != unit.rows) return nullptr;
+  for (const std::string& member : unit.members)
+    if (model.find(member).tensor != first.tensor) return nullptr;
+  return first.tensor;
+}
+
+}  // namespace
+
+bool Plan::needs_statistics() const {
+  return std::any_of(units.begin(), units.end(), [](const UnitPlan& unit) {
+    return !unit.copied && make_quantizer(unit.method, unit.options)->needs_statistics();
+  });
+}
+
+FormatPtr source_format(const Model& model, const UnitSpec& unit) {
+  FormatPtr format;
+  for (const std::string& member : unit.members) {
+    const TensorView view = model.find(member);
+    if (!view) return nullptr;
+    if (!format) format = view.tensor->format;
+    if (view.tensor->format->label() != format->label()) return nullptr;
+  }
+  // A stack of ours is copied whole or not at all; ggml formats are cut row by row.
+  if (format && !format->is_ggml() && !whole_source(model, unit)) return nullptr;
+  return format;
+}
+
+Plan make_plan(const Model& model, const Recipe& recipe) {
+  Plan plan;
+  for (UnitSpec& unit : units_of(model.spec)) {
+    UnitPlan entry;
+    const FormatPtr source = source_format(model, unit);
+    if (const Step* step = step_for(recipe, unit)) {
+      entry.format = step->format;
+      entry.method = step->method;
+      entry.options = step->options;
+    } else {
+      entry.format = source ? source : make_format("f32");
+      entry.method = "rtn";
+      entry.options = make_quantizer("rtn", Json::object())->options();
+    }
+    entry.copied = source && source->label() == entry.format->label();
+    const Shape shape{unit.rows, unit.cols};
+    entry.format->check_shape(shape, unit.name);
+    entry.bytes = entry.format->bytes(shape);
+    entry.unit = std::move(unit);
+    plan.units.push_back(std::move(entry));
+  }
+  for (const Step& step : recipe.steps) {
+    const bool matches = std::any_of(plan.units.begin(), plan.units.end(), [&](const UnitPlan& entry) {
+      Recipe only;
+      only.steps = {step};
+      return step_for(only, entry.unit) != nullptr;
+    });
+    if (step.format && !matches)
+      throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors", step.tensors[0],
+                  "whit inspect MODEL lists the tensors; linears and embeddings can be named");
+  }
+  return plan;
+}
+
+ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader) {
+  ModelOutput output;
+  output.metadata = model.metadata;
+  output.manifest = std::move(manifest);
+  std::set<std::string> in_units;
+  for (const UnitPlan& entry : plan.units) {
+    for (const std::string& member : entry.unit.members) in_units.insert(member);
+    if (!entry.format->is_ggml()) {
+      OutputTensor tensor{entry.unit.name, {entry.unit.rows, entry.unit.cols}, 2, {}, entry.format,
+                          [&entry, loader] { return loader(entry); }};
+      uint64_t begin = 0;
+      if (entry.unit.members.size() > 1)
+        for (size_t m = 0; m < entry.unit.members.size(); ++m) {
+          tensor.members.push_back({entry.unit.members[m], begin, entry.unit.member_rows[m]});
+          begin += entry.unit.member_rows[m];
+        }
+      output.tensors.push_back(std::move(tensor));
+      continue;
+    }
+    uint64_t begin = 0;
+    for (size_t m = 0; m < entry.unit.members.size(); ++m) {
+      const uint64_t rows = entry.unit.member_rows[m];
+      output.tensors.push_back({entry.unit.members[m], {rows, entry.unit.cols}, 2, {}, entry.format,
+                                [&entry, loader, begin, rows] { return slice_rows(*loader(entry), begin, rows); }});
+      begin += rows;
+    }
+  }
+  // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).
+  for (const StoredTensor& tensor : model.tensors) {
+    const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
+                                     [&](const Member& member) { return in_units.count(member.name) > 0; });
+    if (stacked || in_units.count(tensor.name)) continue;
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor] {
+                                std::vector<float> values(tensor.shape.count());
+                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+                                return std::make_shared<const Packed>(pack_dense(make_format("f32"), tensor.shape, values));
+                              }});
+  }
+  return output;
+}
+
+Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
+  Recipe recipe;
+  recipe.calibrate = calibrate;
+  for (const UnitPlan& entry : plan.units) {
+    auto step = std::find_if(recipe.steps.begin(), recipe.steps.end(), [&](const Step& candidate) {
+      return candidate.method == entry.method && candidate.format->label() == entry.format->label() &&
+             candidate.options == entry.options;
+    });
+    if (step == recipe.steps.end()) {
+      recipe.steps.push_back({entry.method, {}, entry.format, entry.options, {}, {}, {}, 0});
+      step = std::prev(recipe.steps.end());
+    }
+    step->tensors.push_back(entry.unit.name);
+  }
+  return recipe;
+}
+
+Packed copy_unit(const Model& model, const UnitSpec& unit) {
+  if (const StoredTensor* whole = whole_source(model, unit)) return copy_packed({whole, 0, whole->shape.rows});
+  Packed packed;
+  packed.shape = {unit.rows, unit.cols};
+  packed.parts.resize(1);
+  for (const std::string& member : unit.members) {
+    const Packed part = copy_packed(model.find(member));
+    packed.format = part.format;
+    packed.parts[0].insert(packed.parts[0].end(), part.parts[0].begin(), part.parts[0].end());
+  }
+  return packed;
+}
+
+TensorState load_unit(const Model& model, const UnitSpec& unit) {
+  TensorState state;
+  state.unit = unit;
+  state.weights = Matrix(unit.rows, unit.cols);
+  uint64_t begin = 0;
+  for (size_t m = 0; m < unit.members.size(); ++m) {
+    const TensorView view = model.need(unit.members[m], {unit.member_rows[m], unit.cols});
+    const std::span<float> rows(state.weights.row(begin), unit.member_rows[m] * unit.cols);
+    unpack_rows(view, 0, view.rows, rows);
+    for (size_t i = 0; i < rows.size(); ++i)
+      if (!std::isfinite(rows[i]))
+        throw Error(ErrorKind::numeric, "a weight is not a finite number", model.path.string() + ": " + unit.members[m],
+                    fmt::format("{} at row {}, column {}", rows[i], i / unit.cols, i % unit.cols),
+                    "the model is damaged: get it again");
+    begin += unit.member_rows[m];
+  }
+  const FormatPtr source = source_format(model, unit);
+  if (const auto affine = source ? as_affine(source) : nullptr; affine && !affine->has_columns()) {
+    state.source_grid = affine->unpack_codes(copy_unit(model, unit)).parameters;
+    state.source_group = affine->group(unit.cols);
+  }
+  return state;
+}
+
+}  // namespace whit

@@ -1,0 +1,51 @@
+// A plan: every unit of the model with the format and the method that a recipe gives it, and what the file will weigh.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "format/container.h"
+#include "model/spec/model.h"
+#include "pipeline/recipe.h"
+
+namespace whit {
+
+struct UnitPlan {
+  UnitSpec unit;
+  FormatPtr format;
+  std::string method;
+  Json options;
+  bool copied = false;         // all members are stored in this very format: their bytes are taken as they are
+  uint64_t bytes = 0;          // stored, without padding
+  double predicted_loss = -1;  // nats of KL that this unit is expected to add; below 0: not predicted
+};
+
+struct Plan {
+  std::vector<UnitPlan> units;  // in walking order
+  bool needs_statistics() const;
+};
+
+// Applies the quantize steps. A unit that no step matches keeps its source format, or F32 where members differ.
+Plan make_plan(const Model& model, const Recipe& recipe);
+
+// The format that all members of the unit share in the source, or null.
+FormatPtr source_format(const Model& model, const UnitSpec& unit);
+
+// One unit's bytes under a plan; called when the file is written, unit by unit.
+using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>;
+
+// The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
+ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader);
+
+// The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest keeps.
+Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate);
+
+// The unit's bytes in its source format, members stacked. Only for units with a source_format().
+Packed copy_unit(const Model& model, const UnitSpec& unit);
+
+// Dense weights [rows, cols] of a unit and, where the source is affine, its grid. NaN or Inf is ErrorKind::numeric.
+TensorState load_unit(const Model& model, const UnitSpec& unit);
+
+}  // namespace whit

@@ -1,0 +1,199 @@
+#include "pipeline/recipe.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "base/file.h"
+#include "base/names.h"
+#include "base/toml.h"
+
+namespace whit {
+namespace {
+
+[[noreturn]] void fail_recipe(const std::string& what, const std::string& where, const std::string& found = {},
+                              const std::string& hint = {}) {
+  throw Error(ErrorKind::usage, what, where, found, hint);
+}
+
+std::vector<std::string> read_globs(const Json& json, const std::string& where) {
+  std::vector<std::string> globs;
+  if (json.is_string()) {
+    globs.push_back(json.get<std::string>());
+  } else if (json.is_array()) {
+    for (const Json& item : json) {
+      if (!item.is_string()) fail_recipe("tensors takes a glob or an array of globs", where, item.dump());
+      globs.push_back(item.get<std::string>());
+    }
+  } else {
+    fail_recipe("tensors takes a glob or an array of globs", where, json.dump());
+  }
+  if (globs.empty()) fail_recipe("tensors is empty", where, {}, "tensors = \"blk.*\"");
+  return globs;
+}
+
+std::vector<FormatPtr> read_formats(const Json& json, const std::string& where) {
+  if (!json.is_array() || json.empty()) fail_recipe("an array of formats is wanted here", where, json.dump());
+  std::vector<FormatPtr> formats;
+  for (const Json& item : json) formats.push_back(make_format_from(item, where));
+  return formats;
+}
+
+// Removes `key` from the step's table and returns its value; null when it is absent.
+Json take(Json& table, const char* key) {
+  const auto found = table.find(key);
+  if (found == table.end()) return {};
+  Json value = *found;
+  table.erase(key);
+  return value;
+}
+
+Step read_step(Json table, const std::string& where) {
+  if (!table.is_object()) fail_recipe("a step is a table", where, table.dump());
+  const Json method = take(table, "method");
+  if (!method.is_string())
+    fail_recipe("a step needs a method", where, method.is_null() ? "none" : method.dump(), "method = \"rtn\"");
+  Step step;
+  step.method = method.get<std::string>();
+  const MethodRow& row = method_row(step.method);
+  const std::string place = fmt::format("{} ({})", where, step.method);
+  if (const Json tensors = take(table, "tensors"); !tensors.is_null()) step.tensors = read_globs(tensors, place);
+  switch (row.stage) {
+    case Stage::quantize: {
+      if (step.tensors.empty()) fail_recipe("a step needs tensors", place, {}, "tensors = \"blk.*\"");
+      const Json format = take(table, "format");
+      if (format.is_null())
+        fail_recipe("a quantize step needs a format", place, {}, "format = { name = \"grid\", bits = 3, group = 64 }");
+      step.format = make_format_from(format, place + ": format");
+      step.options = make_quantizer(step.method, table)->options();
+      break;
+    }
+    case Stage::allocate: {
+      if (!step.tensors.empty()) fail_recipe("an allocate step works on the whole model", place, "tensors");
+      step.formats = read_formats(take(table, "formats"), place + ": formats");
+      step.embedding_formats = read_formats(take(table, "embedding_formats"), place + ": embedding_formats");
+      const Json quantizer = take(table, "quantizer"), budget = take(table, "budget");
+      if (!quantizer.is_string()) fail_recipe("an allocate step needs a quantizer", place, quantizer.dump(), "quantizer = \"gptq\"");
+      step.quantizer = quantizer.get<std::string>();
+      if (method_row(step.quantizer).stage != Stage::quantize)
+        fail_recipe("this method does not quantize", place + ": quantizer", step.quantizer);
+      if (!budget.is_null()) {
+        if (!budget.is_number_unsigned()) fail_recipe("budget takes a number of bytes", place, budget.dump());
+        step.budget = budget.get<uint64_t>();
+      }
+      step.options = make_allocator(step.method, table)->options();
+      break;
+    }
+    default:
+      fail_recipe("this method cannot stand in a recipe yet", place);
+  }
+  return step;
+}
+
+Json formats_to_json(const std::vector<FormatPtr>& formats) {
+  Json json = Json::array();
+  for (const FormatPtr& format : formats) json.push_back(format_to_json(*format));
+  return json;
+}
+
+}  // namespace
+
+Recipe recipe_from_json(const Json& json, const std::string& where) {
+  if (!json.is_object()) fail_recipe("a recipe is a table", where, json.dump());
+  static const std::vector<std::string> known = {"whit", "calibrate", "step"};
+  options_detail::check_known(json, where, known);
+  const auto version = json.find("whit");
+  if (version == json.end() || !version->is_number_integer() || version->get<int64_t>() != 1)
+    fail_recipe("not a recipe of this program's language", where + ": whit", version == json.end() ? "no version" : version->dump(),
+                "the first line of a recipe is whit = 1");
+  Recipe recipe;
+  if (const auto calibrate = json.find("calibrate"); calibrate != json.end())
+    read_options(recipe.calibrate, *calibrate, where + ": calibrate");
+  const auto steps = json.find("step");
+  if (steps == json.end() || !steps->is_array() || steps->empty())
+    fail_recipe("a recipe needs at least one step", where, {}, "[[step]]");
+  size_t number = 0;
+  for (const Json& step : *steps) recipe.steps.push_back(read_step(step, fmt::format("{}: step {}", where, ++number)));
+  return recipe;
+}
+
+Recipe parse_recipe(std::string_view toml, const std::string& where) {
+  return recipe_from_json(toml_to_json(toml, where), where);
+}
+
+Recipe read_recipe(const std::filesystem::path& path) {
+  return parse_recipe(read_file(path, uint64_t{16} << 20), path.string());
+}
+
+Json recipe_to_json(const Recipe& recipe) {
+  Json json;
+  json["whit"] = 1;
+  json["calibrate"] = write_options(recipe.calibrate);
+  Json steps = Json::array();
+  for (const Step& step : recipe.steps) {
+    Json table;
+    table["method"] = step.method;
+    if (step.tensors.size() == 1) table["tensors"] = step.tensors[0];
+    if (step.tensors.size() > 1) table["tensors"] = step.tensors;
+    if (step.format) table["format"] = format_to_json(*step.format);
+    if (!step.quantizer.empty()) {
+      table["budget"] = step.budget;
+      table["quantizer"] = step.quantizer;
+      table["formats"] = formats_to_json(step.formats);
+      table["embedding_formats"] = formats_to_json(step.embedding_formats);
+    }
+    for (const auto& [key, value] : step.options.items()) table[key] = value;
+    steps.push_back(std::move(table));
+  }
+  json["step"] = std::move(steps);
+  return json;
+}
+
+std::string recipe_to_toml(const Recipe& recipe) { return json_to_toml(recipe_to_json(recipe)); }
+
+Recipe preset_recipe(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Preset& preset : presets()) {
+    if (preset.name == name) return parse_recipe(preset.text, "preset " + name);
+    known.push_back(preset.name);
+  }
+  fail_recipe("unknown preset", "--preset", name, suggest_name(name, known));
+}
+
+const Step* step_for(const Recipe& recipe, const UnitSpec& unit) {
+  const Step* match = nullptr;
+  for (const Step& step : recipe.steps) {
+    if (!step.format) continue;
+    for (const std::string& glob : step.tensors) {
+      size_t members = 0;
+      for (const std::string& member : unit.members) members += glob_match(glob, member);
+      if (glob_match(glob, unit.name) || members == unit.members.size())
+        match = &step;
+      else if (members > 0)
+        fail_recipe("tensors that read the same input are one unit and share a format", step.method + ": tensors", glob,
+                    "name the unit: " + unit.name);
+    }
+  }
+  return match;
+}
+
+uint64_t parse_budget(const std::string& text, uint64_t weights) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const char* hint = "a size such as 60MiB, 45MB, 61900000 or 3.1bpw";
+  if (error != std::errc() || !std::isfinite(number) || number <= 0) fail_recipe("not a size", "--fit", text, hint);
+  static const std::vector<std::pair<std::string, double>> units = {
+      {"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+  for (const auto& [name, factor] : units)
+    if (unit == name) {
+      const double bytes = std::floor(number * factor);
+      if (bytes < 1 || bytes > 9e15) fail_recipe("not a size that a file can have", "--fit", text, hint);
+      return static_cast<uint64_t>(bytes);
+    }
+  if (unit == "bpw") return static_cast<uint64_t>(number * static_cast<double>(weights) / 8);
+  fail_recipe("unknown unit of size", "--fit", text, hint);
+}
+
+}  // namespace whit

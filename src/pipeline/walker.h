@@ -1,0 +1,31 @@
+// The walk: block by block, one block in full precision at a time, every finished unit into the journal. A block sees the
+// activations of the compressed blocks before it, always computed from weights unpacked from the journal, so that a run that
+// was killed and resumed sees the same bits as one that was not.
+#pragma once
+
+#include "base/progress.h"
+#include "base/threads.h"
+#include "data/text.h"
+#include "pipeline/journal.h"
+#include "pipeline/plan.h"
+
+namespace whit {
+
+struct WalkContext {
+  const Model& model;
+  const Plan& plan;
+  const CalibrateOptions& calibrate;
+  const CalibrationWindows* windows;  // null when nothing in the plan needs statistics
+  const Matrix* output_gram;          // statistics of embedding and output; null: they get none
+  Journal& journal;
+  ThreadPool& pool;
+  Progress& progress;
+};
+
+// Quantizes every unit of the plan that is not copied and not in the journal yet.
+void walk(const WalkContext& context);
+
+// The unit as it will stand in the file: copied from the source, or from the journal.
+std::shared_ptr<const Packed> finished_unit(const Model& model, const UnitPlan& unit, const Journal& journal);
+
+}  // namespace whit

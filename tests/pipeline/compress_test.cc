@@ -1,0 +1,211 @@
+// The main job on tiny real models: sizes are exact, runs repeat bit for bit, interruption loses nothing.
+#include "pipeline/compress.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "model/torch/executor.h"
+#include "pipeline/fit.h"
+
+namespace whit {
+namespace {
+
+const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
+
+// Throws ErrorKind::interrupted at the n-th opportunity.
+class StopAt final : public Progress {
+ public:
+  explicit StopAt(int n) : left_(n) {}
+  void begin(const std::string&, double) override {}
+  void advance(double) override {}
+  void note(const std::string&) override {}
+  void end() override {}
+  void check_interrupt() override {
+    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
+  }
+  bool stopped() const { return left_ < 0; }
+
+ private:
+  int left_;
+};
+
+class CompressTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("whit_compress_" + std::to_string(::getpid()) + testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    std::string text;
+    const char* words[] = {"once", "upon", "a", "time", "there", "was", "little", "girl", "who", "liked",
+                           "to", "play", "with", "her", "dog", "and", "the", "ball", "in", "park"};
+    Rng rng(7);
+    for (int i = 0; i < 9000; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
+    write_file(folder_ / "text.txt", text, false);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) {
+    CompressRequest result;
+    result.model = kData / model;
+    result.output = folder_ / name;
+    result.recipe = preset_recipe(preset);
+    result.recipe.calibrate.data = (folder_ / "text.txt").string();
+    result.recipe.calibrate.tokens = 2048;
+    result.recipe.calibrate.context = 128;
+    result.cache = folder_ / "cache";
+    result.threads = 2;
+    return result;
+  }
+
+  Json run(const CompressRequest& request) {
+    SilentProgress silent;
+    return compress(request, silent);
+  }
+
+  static Matrix logits(const std::filesystem::path& path) {
+    const auto scorer = make_torch_scorer(load_model(path));
+    const auto session = scorer->open(64);
+    Matrix rows(24, scorer->spec().vocabulary);
+    std::vector<int32_t> ids;
+    for (int i = 0; i < 24; ++i) ids.push_back(3 + i * 17 % 400);
+    session->feed(ids, 0, [&](size_t position, std::span<const float> row) {
+      std::copy(row.begin(), row.end(), rows.row(position));
+    });
+    return rows;
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(CompressTest, CopyInF32GivesTheSameLogits) {
+  const Json result = run(request("llama_gqa", "copy-f32", "out.gguf"));
+  EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
+  EXPECT_EQ(std::filesystem::file_size(folder_ / "out.gguf"), result["file_bytes"].get<uint64_t>());
+  const Matrix expected = logits(kData / "llama_gqa"), got = logits(folder_ / "out.gguf");
+  for (size_t i = 0; i < got.data.size(); ++i) ASSERT_EQ(got.data[i], expected.data[i]) << i;  // the same floats in the same order
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out.gguf.journal"));
+}
+
+TEST_F(CompressTest, SourceTypeIsCopied) {
+  run(request("models/stories260K.gguf", "copy-f32", "a.gguf"));
+  CompressRequest again = request("models/stories260K.gguf", "copy-f32", "b.gguf");
+  again.model = folder_ / "a.gguf";
+  const Json result = run(again);
+  for (const Json& row : result["plan"]) EXPECT_EQ(row["method"], "copy");
+}
+
+TEST_F(CompressTest, DryRunPredictsTheExactBytesAndWritesNothing) {
+  for (const char* preset : {"rtn-3", "gptq-2"}) {
+    CompressRequest dry = request("models/stories260K.gguf", preset, "out.gguf");
+    dry.dry_run = true;
+    const Json predicted = run(dry);
+    EXPECT_TRUE(predicted["file_bytes"].is_null());
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "out.gguf"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "out.gguf.journal"));
+    const Json real = run(request("models/stories260K.gguf", preset, std::string(preset) + ".gguf"));
+    EXPECT_EQ(real["file_bytes"], predicted["predicted_bytes"]);
+  }
+}
+
+TEST_F(CompressTest, InterruptedAnywhereItEndsInTheSameBytes) {
+  run(request("models/stories260K.gguf", "gptq-3", "whole.gguf"));
+  const std::string whole = read_file(folder_ / "whole.gguf");
+  const CompressRequest stopped = request("models/stories260K.gguf", "gptq-3", "stopped.gguf");
+  int stops = 0;
+  for (int at = 0;; ++at) {
+    StopAt stop(at);
+    try {
+      compress(stopped, stop);
+      break;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
+      EXPECT_FALSE(std::filesystem::exists(folder_ / "stopped.gguf"));
+      ++stops;
+    }
+    ASSERT_LT(at, 200);
+  }
+  EXPECT_GE(stops, 6);
+  EXPECT_EQ(read_file(folder_ / "stopped.gguf"), whole);
+}
+
+TEST_F(CompressTest, FitMeetsEveryBudgetAndTheRecipeRepeatsIt) {
+  double last = 1e300;
+  for (const char* budget : {"130KB", "180KB", "260KB", "400KB"}) {
+    CompressRequest fit = request("models/stories260K.gguf", "fit", std::string(budget) + ".gguf");
+    fit.budget = budget;
+    const Json result = run(fit);
+    EXPECT_LE(result["file_bytes"].get<uint64_t>(), parse_budget(budget, 1)) << budget;
+    EXPECT_LT(result["predicted_loss"].get<double>(), last) << budget;
+    last = result["predicted_loss"].get<double>();
+  }
+  const ModelPtr made = load_model(folder_ / "180KB.gguf");
+  const Json manifest = Json::parse(made->metadata.string("whit.manifest"));
+  CompressRequest again = request("models/stories260K.gguf", "copy-f32", "again.gguf");
+  const auto data = again.recipe.calibrate.data;
+  again.recipe = parse_recipe(recipe_to_toml(recipe_from_json(manifest.at("recipe"), "manifest")), "toml");
+  again.recipe.calibrate.data = data;
+  run(again);
+  EXPECT_EQ(read_file(folder_ / "again.gguf"), read_file(folder_ / "180KB.gguf"));
+  std::filesystem::remove_all(folder_ / "cache");
+  again.output = folder_ / "cold.gguf";
+  run(again);
+  EXPECT_EQ(read_file(folder_ / "cold.gguf"), read_file(folder_ / "180KB.gguf"));
+}
+
+TEST_F(CompressTest, FitInterruptedAnywhereEndsInTheSameBytes) {
+  CompressRequest whole = request("models/stories260K.gguf", "fit", "whole.gguf");
+  whole.budget = "200KB";
+  run(whole);
+  CompressRequest stopped = whole;
+  stopped.output = folder_ / "stopped.gguf";
+  stopped.cache = folder_ / "other-cache";
+  for (int at = 0; at < 200; ++at) {
+    StopAt stop(at);
+    try {
+      compress(stopped, stop);
+      break;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
+    }
+  }
+  EXPECT_EQ(read_file(folder_ / "stopped.gguf"), read_file(folder_ / "whole.gguf"));
+}
+
+TEST_F(CompressTest, ImpossibleRequestsChangeNothing) {
+  const auto kind_of = [&](const CompressRequest& request) {
+    try {
+      run(request);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::internal;
+  };
+  CompressRequest small = request("models/stories260K.gguf", "fit", "out.gguf");
+  small.budget = "10KB";
+  EXPECT_EQ(kind_of(small), ErrorKind::budget);
+  CompressRequest no_size = small;
+  no_size.budget = "";
+  EXPECT_EQ(kind_of(no_size), ErrorKind::usage);
+  CompressRequest two = request("models/stories260K.gguf", "rtn-4", "out.gguf");
+  two.budget = "200KB";
+  EXPECT_EQ(kind_of(two), ErrorKind::usage);
+  CompressRequest tokens = request("models/stories260K.gguf", "gptq-4", "out.gguf");
+  tokens.recipe.calibrate.tokens = 1 << 24;
+  EXPECT_EQ(kind_of(tokens), ErrorKind::input);
+  CompressRequest shape = request("models/stories260K.gguf", "q4_0", "out.gguf");  // ffn_down has rows of 172
+  EXPECT_EQ(kind_of(shape), ErrorKind::input);
+  CompressRequest folder = request("models/stories260K.gguf", "rtn-4", "missing/out.gguf");
+  EXPECT_EQ(kind_of(folder), ErrorKind::io);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out.gguf"));
+  write_file(folder_ / "out.gguf", "mine", false);
+  EXPECT_EQ(kind_of(request("models/stories260K.gguf", "rtn-4", "out.gguf")), ErrorKind::io);
+  EXPECT_EQ(read_file(folder_ / "out.gguf"), "mine");
+}
+
+}  // namespace
+}  // namespace whit

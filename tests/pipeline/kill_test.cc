@@ -1,0 +1,118 @@
+// kill -9 at moments spread over a run of the program: the same command goes on and ends in the same bytes.
+// The run is slowed by WHIT_TEST_DELAY_MS, so that every phase lasts long enough to be hit; the phase is read off stderr.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/file.h"
+#include "base/rng.h"
+
+namespace whit {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Program {
+  pid_t pid = -1;
+  int errors = -1;  // read end of its stderr
+};
+
+Program start(const std::vector<std::string>& arguments) {
+  int pipe_ends[2];
+  if (::pipe(pipe_ends) != 0) return {};
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(pipe_ends[1], STDERR_FILENO);
+    ::close(pipe_ends[0]);
+    ::close(pipe_ends[1]);
+    const int null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, STDOUT_FILENO);
+    std::vector<char*> argv;
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  ::close(pipe_ends[1]);
+  return {pid, pipe_ends[0]};
+}
+
+int wait_for(const Program& program, std::string* log = nullptr) {
+  char buffer[4096];
+  for (ssize_t count; (count = ::read(program.errors, buffer, sizeof(buffer))) > 0;)
+    if (log) log->append(buffer, static_cast<size_t>(count));
+  ::close(program.errors);
+  int status = 0;
+  ::waitpid(program.pid, &status, 0);
+  return status;
+}
+
+// Kills the program `delay` after `phase` was first seen on its stderr. False when it ended before.
+bool kill_in_phase(const Program& program, const std::string& phase, std::chrono::milliseconds delay) {
+  std::string log;
+  char buffer[4096];
+  bool seen = false;
+  for (ssize_t count; !seen && (count = ::read(program.errors, buffer, sizeof(buffer))) > 0;) {
+    log.append(buffer, static_cast<size_t>(count));
+    seen = log.find(phase) != std::string::npos;
+  }
+  if (seen) {
+    std::this_thread::sleep_for(delay);
+    ::kill(program.pid, SIGKILL);
+  }
+  const int status = wait_for(program);
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+TEST(Kill, AnywhereAndGoOn) {
+  const auto folder = std::filesystem::temp_directory_path() / ("whit_kill_" + std::to_string(::getpid()));
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  std::string text;
+  Rng rng(3);
+  const char* words[] = {"the", "cat", "sat", "on", "a", "mat", "and", "saw", "big", "dog", "run", "away"};
+  for (int i = 0; i < 6000; ++i) text += std::string(words[rng.below(12)]) + (rng.below(8) == 0 ? ". " : " ");
+  write_file(folder / "text.txt", text, false);
+  const auto command = [&](const std::string& name) {
+    return std::vector<std::string>{WHIT_PROGRAM, "compress", std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
+                                    "--fit", "200KB", "--data", (folder / "text.txt").string(), "--calibration-tokens", "2048",
+                                    "--context", "128", "--threads", "1", "--cache", (folder / ("cache-" + name)).string(), "-o",
+                                    (folder / (name + ".gguf")).string()};
+  };
+  ASSERT_EQ(wait_for(start(command("whole"))), 0);
+  const std::string whole = read_file(folder / "whole.gguf");
+  ::setenv("WHIT_TEST_DELAY_MS", "60", 1);
+  std::map<std::string, int> kills;
+  for (const std::string phase : {"sensitivity: forward", "sensitivity: blocks", "sensitivity: probes", "compress", "write"})
+    for (int moment = 0; moment < 5; ++moment) {
+      const std::string name = "stopped";
+      std::filesystem::remove_all(folder / "cache-stopped");
+      std::filesystem::remove_all(folder / "stopped.gguf.journal");
+      std::filesystem::remove(folder / "stopped.gguf");
+      if (!kill_in_phase(start(command(name)), phase, std::chrono::milliseconds(1 + 45 * moment))) continue;
+      ++kills[phase];
+      ASSERT_FALSE(std::filesystem::exists(folder / "stopped.gguf")) << phase << " " << moment;
+      std::string log;
+      ASSERT_EQ(wait_for(start(command(name)), &log), 0) << phase << " " << moment << "\n" << log;
+      ASSERT_EQ(read_file(folder / "stopped.gguf"), whole) << phase << " " << moment;
+    }
+  for (const auto& [phase, count] : kills) RecordProperty(phase, count);
+  int sum = 0;
+  for (const auto& [phase, count] : kills) sum += count;
+  EXPECT_GE(sum, 20);
+  EXPECT_EQ(kills.size(), 5u) << "every phase was hit";
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace whit

@@ -1,0 +1,112 @@
+#include "pipeline/recipe.h"
+
+#include <gtest/gtest.h>
+
+namespace whit {
+namespace {
+
+constexpr const char* kExample = R"(
+whit = 1
+[calibrate]
+data = "text.txt"
+tokens = 4096
+[[step]]
+method = "gptq"
+tensors = "blk.*"
+format = { name = "grid", bits = 3, group = 64 }
+[[step]]
+method = "rtn"
+tensors = "token_embd.weight"
+format = { name = "grid", bits = 6, group = 32 }
+)";
+
+Error error_of(const std::string& toml) {
+  try {
+    parse_recipe(toml, "test");
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "accepted: " << toml;
+  return Error(ErrorKind::internal, "none");
+}
+
+UnitSpec unit(const std::string& name, std::vector<std::string> members) {
+  UnitSpec spec;
+  spec.name = name;
+  spec.members = std::move(members);
+  return spec;
+}
+
+TEST(Recipe, ReadsAndKeepsEverything) {
+  const Recipe recipe = parse_recipe(kExample, "test");
+  EXPECT_EQ(recipe.calibrate.data, "text.txt");
+  EXPECT_EQ(recipe.calibrate.tokens, 4096);
+  ASSERT_EQ(recipe.steps.size(), 2u);
+  EXPECT_EQ(recipe.steps[0].method, "gptq");
+  EXPECT_EQ(recipe.steps[1].tensors, std::vector<std::string>{"token_embd.weight"});
+  // TOML -> JSON -> TOML -> JSON stands still: a manifest's recipe is the recipe.
+  const Json json = recipe_to_json(recipe);
+  EXPECT_EQ(recipe_to_json(parse_recipe(recipe_to_toml(recipe), "again")), json);
+  EXPECT_EQ(recipe_to_json(recipe_from_json(json, "json")), json);
+}
+
+TEST(Recipe, EveryPresetIsAValidRecipe) {
+  ASSERT_GE(presets().size(), 12u);
+  for (const Preset& preset : presets()) EXPECT_NO_THROW(preset_recipe(preset.name)) << preset.name;
+  EXPECT_THROW(preset_recipe("gtpq-4"), Error);
+}
+
+TEST(Recipe, TheLaterMatchWins) {
+  const Recipe recipe = parse_recipe(std::string(kExample) + R"(
+[[step]]
+method = "rtn"
+tensors = "blk.1.ffn_down.weight"
+format = "q8_0"
+)", "test");
+  EXPECT_EQ(step_for(recipe, unit("blk.0.ffn_down.weight", {"blk.0.ffn_down.weight"}))->method, "gptq");
+  EXPECT_EQ(step_for(recipe, unit("blk.1.ffn_down.weight", {"blk.1.ffn_down.weight"}))->format->label(), "q8_0");
+  EXPECT_EQ(step_for(recipe, unit("output.weight", {"output.weight"})), nullptr);
+}
+
+TEST(Recipe, AGlobThatCutsAStackIsRefused) {
+  const Recipe recipe = parse_recipe(R"(
+whit = 1
+[[step]]
+method = "rtn"
+tensors = "blk.*.attn_v.weight"
+format = "q8_0"
+)", "test");
+  const UnitSpec qkv = unit("blk.0.attn_qkv.weight", {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"});
+  EXPECT_THROW(step_for(recipe, qkv), Error);
+}
+
+TEST(Recipe, NonsenseIsRefusedWithTheNearestName) {
+  const std::string head = "whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\nformat = \"q8_0\"\n";
+  EXPECT_EQ(error_of("whit = 2").kind(), ErrorKind::usage);
+  EXPECT_EQ(error_of("whit = 1").kind(), ErrorKind::usage);
+  EXPECT_NE(error_of(head + "damp = 3\n").found().find("damp"), std::string::npos);
+  EXPECT_NE(error_of("whit = 1\ncalibrat = 1\n").hint().find("calibrate"), std::string::npos);
+  EXPECT_NE(error_of("whit = 1\n[calibrate]\ntoken = 5\n" + head.substr(9)).hint().find("tokens"), std::string::npos);
+  EXPECT_NE(error_of("whit = 1\n[[step]]\nmethod = \"gtpq\"\n").hint().find("gptq"), std::string::npos);
+  EXPECT_NE(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\nformat = \"q8_1\"\n").hint().find("q8_0"), std::string::npos);
+  EXPECT_EQ(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = 5\nformat = \"q8_0\"\n").kind(), ErrorKind::usage);
+  EXPECT_EQ(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\n").kind(), ErrorKind::usage);
+  EXPECT_EQ(error_of("whit = 1\nwhen = 2020-01-01\n").kind(), ErrorKind::usage);
+  EXPECT_EQ(error_of("whit = = 1").kind(), ErrorKind::usage);
+  std::string deep = "whit = 1\nx = ";
+  for (int i = 0; i < 5000; ++i) deep += '[';
+  EXPECT_EQ(error_of(deep).kind(), ErrorKind::usage);
+}
+
+TEST(Budget, UnitsAndNonsense) {
+  EXPECT_EQ(parse_budget("60MiB", 1), 60u * 1048576u);
+  EXPECT_EQ(parse_budget("45MB", 1), 45000000u);
+  EXPECT_EQ(parse_budget("1234567", 1), 1234567u);
+  EXPECT_EQ(parse_budget("0.5GB", 1), 500000000u);
+  EXPECT_EQ(parse_budget("3.1bpw", 134515008), 52124565u);  // floor(3.1 x 134515008 / 8)
+  for (const char* bad : {"", "MB", "-5MB", "0", "5 apples", "nan", "inf", "1e300GB", "12mb"})
+    EXPECT_THROW(parse_budget(bad, 1000), Error) << bad;
+}
+
+}  // namespace
+}  // namespace whit
