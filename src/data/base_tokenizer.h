@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "data/added_tokens.h"
+#include "data/models/piece_cache.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {

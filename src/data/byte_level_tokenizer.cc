@@ -66,7 +66,7 @@ void ByteLevelTokenizer::encode_pieces(std::string_view text, Run& run) const {
   while (!text.empty()) {
     const std::string_view piece = text.substr(0, next_piece_(text));
     text.remove_prefix(piece.size());
-    if (const auto* known = run.cache.find(piece)) {
+    if (const auto known = run.cache.find(piece)) {
       run.out.insert(run.out.end(), known->begin(), known->end());
       continue;
     }

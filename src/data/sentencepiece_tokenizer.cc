@@ -169,7 +169,7 @@ void SentencePieceTokenizer::encode_marked(std::string_view text, Run& run) cons
     }
     const std::string_view chunk = text.substr(0, end);
     text.remove_prefix(end);
-    if (const auto* known = run.cache.find(chunk)) {
+    if (const auto known = run.cache.find(chunk)) {
       run.out.insert(run.out.end(), known->begin(), known->end());
     } else {
       encode_chunk(chunk, ids);

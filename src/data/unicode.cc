@@ -121,7 +121,9 @@ size_t incomplete_utf8_tail(std::string_view bytes) noexcept {
 
 namespace {
 
-constexpr size_t kCodePoints = 0x110000;
+// Planes 0 to 3. The planes above hold no letters, numbers or spaces: they are unassigned, for format characters and
+// for private use.
+constexpr size_t kCodePoints = 0x40000;
 
 // Sets `bit` for every code point that `pattern` (one character class, repeated) matches.
 void mark(std::vector<uint8_t>& table, const std::string& all, const char* pattern, uint8_t bit) {

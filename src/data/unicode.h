@@ -55,7 +55,7 @@ inline constexpr std::array<uint8_t, 128> kAscii = make_ascii();
 uint8_t class_beyond_ascii(char32_t value);
 }  // namespace unicode_detail
 
-// The first call beyond ASCII asks PCRE2 for the classes of all code points (some milliseconds, then 1.1 MB are kept).
+// The first call beyond ASCII asks PCRE2 for the classes of all code points (some milliseconds, then 256 KB are kept).
 inline uint8_t character_class(char32_t value) {
   return value < 128 ? unicode_detail::kAscii[value] : unicode_detail::class_beyond_ascii(value);
 }

@@ -1,11 +1,13 @@
-// Tokenizers against what Hugging Face's library made of the same texts.
+// Tokenizers against what Hugging Face's library made of the same texts, and the promises of tokenizer.h.
 #include "data/tokenizer.h"
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "data_room/fixtures.h"
+#include "format/gguf.h"
 
 namespace whit {
 namespace {
@@ -30,11 +32,93 @@ TEST_P(Reference, FromTheFolder) { expect_reference(*make_tokenizer(test::tokeni
 TEST_P(Reference, FromGgufKeys) {
   const KeyValues keys = tokenizer_metadata(test::tokenizer_files(GetParam()), 1300);
   EXPECT_EQ(keys.array<std::string>("tokenizer.ggml.tokens")->size(), 1300u);
+  EXPECT_EQ(keys.array<std::string>("tokenizer.ggml.tokens")->back(), "[PAD1299]");
   expect_reference(*make_tokenizer(keys), GetParam());
+}
+
+// Bytes of any kind come back piece by piece, whatever the text.
+TEST_P(Reference, PiecesJoinToTheText) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files(GetParam()));
+  const bool prefixed = std::string(GetParam()) == "llama2_sentencepiece";
+  for (const std::string& text :
+       {std::string("plain words"), std::string("\xff\xfe broken \xc3"), std::string("cut \xe4\xb8"),
+        std::string(1, '\0'), std::string("\xed\xa0\x80 surrogate"), std::string("\xf4\x90\x80\x80"),
+        std::string("\xc0\xaf")}) {
+    std::string joined;
+    for (const int32_t id : tokenizer->encode(text, false, true)) joined += tokenizer->piece(id);
+    EXPECT_EQ(joined, prefixed ? " " + text : text);
+  }
+}
+
+TEST_P(Reference, EmptyTextHasOnlyTheEnds) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files(GetParam()));
+  EXPECT_TRUE(tokenizer->encode("", false, false).empty());
+  const Ids ends = tokenizer->bos() < 0 ? Ids{} : Ids{tokenizer->bos()};
+  EXPECT_EQ(tokenizer->encode("", true, true), ends);
+  EXPECT_EQ(tokenizer->decode({}, true), "");
+}
+
+// Four times the text must not take much more than four times as long: 9 allows for noise, quadratic would be 16.
+TEST_P(Reference, TimeIsLinearWithoutSpaces) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files(GetParam()));
+  const auto fastest = [&](const std::string& text) {
+    double best = 1e9;
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const auto start = std::clock();
+      EXPECT_FALSE(tokenizer->encode(text, false, false).empty());
+      best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+    }
+    return best;
+  };
+  std::string mixed;
+  for (int i = 0; mixed.size() < 400000; ++i) mixed += "thequickbrownfoxjumpsoverthelazydog"[(i * i + i / 7) % 35];
+  for (const std::string& text : {std::string(400000, 'a'), mixed, std::string(400000, ' '), std::string(400000, '<')})
+    EXPECT_LT(fastest(text), 9 * fastest(text.substr(0, 100000)) + 0.02) << text.substr(0, 10);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, Reference, testing::ValuesIn(test::kFolders),
                          [](const auto& info) { return std::string(info.param); });
+
+TEST(Specials, AreTextUnlessAskedFor) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files("llama_gqa"));
+  const std::string text = "<|im_start|>user\nhi<|im_end|>";
+  const Ids parsed = tokenizer->encode(text, false, true), plain = tokenizer->encode(text, false, false);
+  EXPECT_EQ(parsed.front(), 1);
+  EXPECT_EQ(parsed.back(), 2);
+  for (const int32_t id : plain) EXPECT_FALSE(tokenizer->is_special(id)) << id;
+  EXPECT_EQ(tokenizer->decode(plain, true), text);
+  EXPECT_EQ(tokenizer->decode(parsed, false), text);
+  EXPECT_EQ(tokenizer->decode(parsed, true), "user\nhi");
+}
+
+TEST(Specials, EndAnswers) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files("llama_gqa"));
+  EXPECT_EQ(tokenizer->ends(), (Ids{0, 2}));  // <|endoftext|> by config.json, <|im_end|> by its name
+  EXPECT_EQ(tokenizer->bos(), -1);            // named by config.json, but never added
+  EXPECT_EQ(make_tokenizer(test::tokenizer_files("llama2_sentencepiece"))->bos(), 1);
+}
+
+TEST(Specials, IdsOutOfRangeAreNothing) {
+  const auto tokenizer = make_tokenizer(test::tokenizer_files("llama_gqa"));
+  EXPECT_EQ(tokenizer->decode(Ids{-1, 5000, 42}, false), tokenizer->piece(42));
+  EXPECT_EQ(tokenizer->piece(-1), "");
+  EXPECT_FALSE(tokenizer->is_special(1 << 20));
+}
+
+// The scores of this file: ids and text by hand-checked properties, as no reference ids come with it.
+TEST(Gguf, SentencePieceWithScores) {
+  const auto tokenizer = make_tokenizer(GgufFile::open(test::data_path("models/stories260K.gguf")).metadata);
+  EXPECT_EQ(tokenizer->vocabulary(), 512u);
+  EXPECT_EQ(tokenizer->bos(), 1);
+  for (const std::string& text : {std::string("Once upon a time, there was a little girl."),
+                                  std::string("  two  spaces "), std::string("naïve 日本 \n\t😀")}) {
+    const Ids ids = tokenizer->encode(text, true, false);
+    EXPECT_EQ(ids[0], 1);
+    EXPECT_EQ(tokenizer->decode(ids, true), text);
+  }
+  // Known from the model's own documentation: the story's first words.
+  EXPECT_EQ(tokenizer->encode("Once upon a time", true, false), (Ids{1, 403, 407, 261, 378}));
+}
 
 }  // namespace
 }  // namespace whit

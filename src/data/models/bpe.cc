@@ -1,7 +1,10 @@
 #include "data/models/bpe.h"
 
+#include <algorithm>
 #include <cstddef>
-#include <queue>
+#include <functional>
+
+#include "base/error.h"
 
 namespace whit {
 
@@ -33,49 +36,52 @@ void Bpe::merge_short(std::vector<int32_t>& symbols) const {
 }
 
 void Bpe::merge_long(std::vector<int32_t>& symbols) const {
-  constexpr size_t kNone = ~size_t{0};
+  constexpr uint32_t kNone = ~uint32_t{0};
   struct Node {
     int32_t id;
-    size_t before, after;
+    uint32_t before, after;
   };
   struct Candidate {
-    uint32_t rank;
-    size_t at;
-    int32_t left, right, result;
-    bool operator<(const Candidate& other) const {  // the queue hands out the largest: the lowest rank, then leftmost
-      return rank != other.rank ? rank > other.rank : at > other.at;
-    }
+    uint64_t key;  // rank, then place: the lowest key is merged first
+    int32_t left, right;
+    bool operator>(const Candidate& other) const { return key > other.key; }
   };
-  const size_t count = symbols.size();
+  WHIT_CHECK(symbols.size() < kNone);
+  const auto count = static_cast<uint32_t>(symbols.size());
   std::vector<Node> nodes(count);
-  std::vector<Candidate> first;
-  first.reserve(count);
-  for (size_t i = 0; i < count; ++i) nodes[i] = {symbols[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
-  const auto candidate = [&](size_t at, auto&& use) {
-    const size_t next = nodes[at].after;
-    if (next == kNone) return;
-    if (const Target* target = targets_.find(nodes[at].id, nodes[next].id))
-      use(Candidate{target->rank, at, nodes[at].id, nodes[next].id, target->result});
+  for (uint32_t i = 0; i < count; ++i) nodes[i] = {symbols[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
+  std::vector<Candidate> heap;
+  heap.reserve(count);
+  const auto add = [&](uint32_t at) {
+    const uint32_t next = nodes[at].after;
+    if (next == kNone) return false;
+    const Target* target = targets_.find(nodes[at].id, nodes[next].id);
+    if (target) heap.push_back({(uint64_t{target->rank} << 32) | at, nodes[at].id, nodes[next].id});
+    return target != nullptr;
   };
-  for (size_t i = 0; i < count; ++i) candidate(i, [&](const Candidate& c) { first.push_back(c); });
-  std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(first));
-  const auto push = [&](const Candidate& c) { queue.push(c); };
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
+  const auto push = [&](uint32_t at) {
+    if (add(at)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  };
+  for (uint32_t i = 0; i < count; ++i) add(i);
+  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    const Candidate top = heap.back();
+    heap.pop_back();
+    const auto at = static_cast<uint32_t>(top.key);
     // A candidate whose symbols have changed since is stale; the pair that stands there now has one of its own.
-    Node& left = nodes[top.at];
+    Node& left = nodes[at];
     if (left.id != top.left || left.after == kNone || nodes[left.after].id != top.right) continue;
     Node& right = nodes[left.after];
-    left.id = top.result;
+    left.id = targets_.find(top.left, top.right)->result;
     right.id = -1;  // never equal to a symbol
     left.after = right.after;
-    if (left.after != kNone) nodes[left.after].before = top.at;
-    candidate(top.at, push);
-    if (left.before != kNone) candidate(left.before, push);
+    if (left.after != kNone) nodes[left.after].before = at;
+    push(at);
+    if (left.before != kNone) push(left.before);
   }
   symbols.clear();
-  for (size_t at = 0; at != kNone; at = nodes[at].after) symbols.push_back(nodes[at].id);
+  for (uint32_t at = 0; at != kNone; at = nodes[at].after) symbols.push_back(nodes[at].id);
 }
 
 }  // namespace whit

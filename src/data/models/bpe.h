@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "data/models/pair_map.h"
@@ -31,24 +29,6 @@ class Bpe {
   void merge_short(std::vector<int32_t>& symbols) const;
   void merge_long(std::vector<int32_t>& symbols) const;
   PairMap<Target> targets_;
-};
-
-// The results of pieces met before, for the time of one text. Keys are views of the text (or of a buffer) that must
-// stay.
-class PieceCache {
- public:
-  // nullptr when the piece is new.
-  const std::vector<int32_t>* find(std::string_view piece) const {
-    const auto found = known_.find(piece);
-    return found == known_.end() ? nullptr : &found->second;
-  }
-  void add(std::string_view piece, const std::vector<int32_t>& ids) {
-    if (piece.size() <= kLongest) known_.emplace(piece, ids);
-  }
-
- private:
-  static constexpr size_t kLongest = 256;  // longer ones hardly come twice
-  std::unordered_map<std::string_view, std::vector<int32_t>> known_;
 };
 
 }  // namespace whit

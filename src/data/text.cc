@@ -1,0 +1,119 @@
+#include "data/text.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/rng.h"
+#include "data/inflate.h"
+#include "data/r_database.h"
+#include "data/unicode.h"
+
+namespace whit {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Where set-up leaves the texts: the folder of the environment variable WHIT_DATA, the Debian package's own place, the
+// project's folder .whit. The first that has `file`; empty if none has.
+fs::path find_text(const char* file, const fs::path& package_folder) {
+  std::vector<fs::path> folders;
+  if (const char* set = std::getenv("WHIT_DATA"); set && *set) folders.emplace_back(set);
+  folders.push_back(package_folder);
+  folders.emplace_back(".whit/data");
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    if (fs::exists(folder / file, ignored)) return folder / file;
+  }
+  return {};
+}
+
+[[noreturn]] void missing(const char* file, const char* package) {
+  throw Error(
+      ErrorKind::io, "the default text is not installed", file, {},
+      std::string("run ./setup.sh or install the Debian package ") + package + "; WHIT_DATA names another folder");
+}
+
+std::string checked_text(std::string text, const std::string& where) {
+  if (text.empty()) throw Error(ErrorKind::input, "the text is empty", where);
+  if (const size_t at = text.find('\0'); at != std::string::npos)
+    throw Error(ErrorKind::input, "a NUL byte: this is not a text", where, "at byte " + std::to_string(at));
+  if (const size_t at = find_invalid_utf8(text); at != std::string_view::npos)
+    throw Error(ErrorKind::input, "the text is not valid UTF-8", where, "at byte " + std::to_string(at));
+  return text;
+}
+
+}  // namespace
+
+std::string read_text(const fs::path& path) { return checked_text(read_file(path), path.string()); }
+
+std::string default_calibration_text(const fs::path& data_folder) {
+  const fs::path rdx = data_folder.empty() ? find_text("Rdata.rdx", "/usr/lib/R/site-library/janeaustenr/data")
+                                           : data_folder / "Rdata.rdx";
+  std::error_code ignored;
+  if (rdx.empty() || !fs::exists(rdx, ignored)) missing("Rdata.rdx", "r-cran-janeaustenr");
+  fs::path rdb = rdx;
+  rdb.replace_extension(".rdb");
+  if (!fs::exists(rdb, ignored)) missing("Rdata.rdb", "r-cran-janeaustenr");
+  std::string text;
+  for (const auto& [name, lines] : read_r_strings(rdx, rdb)) {
+    for (const std::string& line : lines) {
+      text += line;
+      text += '\n';
+    }
+  }
+  return checked_text(std::move(text), rdb.string());
+}
+
+std::string default_judging_text(const fs::path& gz) {
+  const fs::path path = gz.empty() ? find_text("jargon.txt.gz", "/usr/share/doc/jargon-text") : gz;
+  std::error_code ignored;
+  if (path.empty() || !fs::exists(path, ignored)) missing("jargon.txt.gz", "jargon-text");
+  return checked_text(inflate_all(MappedFile::open(path)->bytes(), path.string(), size_t{1} << 28), path.string());
+}
+
+CalibrationWindows calibration_windows(const Tokenizer& tokenizer, std::string_view text, uint64_t tokens,
+                                       uint64_t context, uint64_t seed) {
+  const std::vector<int32_t> front =
+      tokenizer.bos() >= 0 ? std::vector<int32_t>{tokenizer.bos()} : std::vector<int32_t>{};
+  if (context < front.size() + 1)
+    throw Error(ErrorKind::usage, "a calibration window is too short", "context", std::to_string(context));
+  const uint64_t count = tokens / context;
+  if (count == 0)
+    throw Error(ErrorKind::usage, "fewer calibration tokens than one window has", "tokens", std::to_string(tokens),
+                "context is " + std::to_string(context));
+  const std::vector<int32_t> ids = tokenizer.encode(text, false, false);
+  const uint64_t step = context - front.size();  // ids of the text in one window
+  const uint64_t available = ids.size() / step;
+  if (available < count)
+    throw Error(ErrorKind::input, "the calibration text is too short", "",
+                std::to_string(ids.size()) + " tokens, " + std::to_string(available) + " windows",
+                std::to_string(count) + " windows of " + std::to_string(context) + " are asked for");
+
+  // The first `count` places of a shuffle are a draw without replacement.
+  std::vector<uint64_t> order(available);
+  std::iota(order.begin(), order.end(), uint64_t{0});
+  Rng rng(seed);
+  for (uint64_t i = 0; i < count; ++i) std::swap(order[i], order[i + rng.below(available - i)]);
+  order.resize(count);
+  std::sort(order.begin(), order.end());
+
+  CalibrationWindows result;
+  result.context = context;
+  Hasher hasher;
+  hasher.add(context);
+  for (const uint64_t index : order) {
+    std::vector<int32_t> window = front;
+    const auto begin = ids.begin() + static_cast<ptrdiff_t>(index * step);
+    window.insert(window.end(), begin, begin + static_cast<ptrdiff_t>(step));
+    hasher.add(std::as_bytes(std::span(window)));
+    result.windows.push_back(std::move(window));
+  }
+  result.hash = hasher.hex();
+  return result;
+}
+
+}  // namespace whit
