@@ -110,7 +110,7 @@ void bench(const BenchOptions& options, Terminal& terminal) {
                                   {"bandwidth_share", number(row.bandwidth_share)},
                                   {"compute_share", number(row.compute_share)},
                                   {"read_gigabytes_per_second", number(row.peaks.read_gigabytes_per_second)},
-                                  {"gflops", number(row.peaks.gigaflops)}});
+                                  {"gigaflops", number(row.peaks.gigaflops)}});
     write_json(json);
     return;
   }

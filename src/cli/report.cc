@@ -123,6 +123,7 @@ Verb report_verb() {
                 ->expected(1)
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             app.add_option("--prompt", options->prompt, "what was asked");
+            app.add_option("--base", options->base, "the model that the others were compared with");
             app.add_option("--title", options->title, "title of the page");
             app.add_option("--note", options->note, "a paragraph under the title: text, machine");
             app.add_option("--references", options->references,

@@ -1,0 +1,38 @@
+// The help of every verb ends with an example, and the example runs.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "cli/program.h"
+
+namespace whit {
+namespace {
+
+TEST(Examples, OfHelpRun) {
+  const Outcome help = call_whit({"--help"});
+  ASSERT_EQ(help.code, 0);
+  size_t verbs = 0;
+  size_t at = help.out.find("Verbs:\n");
+  ASSERT_NE(at, std::string::npos);
+  at += 7;
+  while (help.out.compare(at, 2, "  ") == 0) {
+    const std::string verb = help.out.substr(at + 2, help.out.find(' ', at + 2) - at - 2);
+    at = help.out.find('\n', at) + 1;
+    ++verbs;
+    const Outcome told = call_whit({verb, "--help"});
+    EXPECT_EQ(told.code, 0) << verb;
+    const size_t example = told.out.find("Example:\n  ");
+    ASSERT_NE(example, std::string::npos) << verb;
+    // In a folder of its own that looks like the project's.
+    const TemporaryFolder folder;
+    for (const char* name : {"tests", "README.md", "recipes"})
+      std::filesystem::create_symlink(std::filesystem::path(WHIT_SOURCE_DIR) / name, folder.path() / name);
+    const Outcome outcome = call_shell(told.out.substr(example + 11), folder.path());
+    EXPECT_EQ(outcome.code, 0) << verb << "\n" << told.out.substr(example) << outcome.error;
+    EXPECT_NE(outcome.out, "") << verb;
+  }
+  EXPECT_GE(verbs, 5u);
+}
+
+}  // namespace
+}  // namespace whit
