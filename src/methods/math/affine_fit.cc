@@ -5,50 +5,11 @@
 #include <limits>
 
 #include "base/checked.h"
+#include "methods/math/affine_freedom.h"
 #include "methods/math/affine_kernels.h"
 
 namespace whit {
 namespace {
-
-// What a format leaves free, found out by rounding a probe, so that nothing here knows a format by name.
-struct Freedom {
-  enum class Kind { minimum, zero_point, symmetric } kind = Kind::minimum;
-  bool negative_scale = false;
-  float scale_step =
-      0;  // distance of neighbouring scales / largest scale of the row; 0: half floats, too fine to matter
-};
-
-Freedom probe(const AffineFormat& format) {
-  Freedom freedom;
-  const uint64_t group = format.group(1u << 20);
-  const bool one_group = group == (1u << 20);
-  const Shape shape{1, one_group ? 64 : 2 * group};
-  AffineParameters p;
-  p.groups_per_row = one_group ? 1 : 2;
-  p.column.assign(format.has_columns() ? shape.cols : 0, 1.0f);
-  const float centre = static_cast<float>(format.centre());
-  const auto round = [&](float s0, float m0, float s1, float m1) {
-    p.scale = one_group ? std::vector<float>{s0} : std::vector<float>{s0, s1};
-    p.minimum = one_group ? std::vector<float>{m0} : std::vector<float>{m0, m1};
-    format.round_parameters(shape, p);
-  };
-  if (format.symmetric()) {
-    freedom.kind = Freedom::Kind::symmetric;
-  } else {
-    round(1.0f, -1.375f, 1.0f, -1.375f);
-    if (p.minimum[0] == -1.0f) freedom.kind = Freedom::Kind::zero_point;
-  }
-  const float sign_minimum = format.symmetric() ? centre : -1.0f;
-  round(-1.0f, sign_minimum, -1.0f, sign_minimum);
-  freedom.negative_scale = p.scale[0] < 0;
-  if (!one_group) {
-    // Half of the largest scale is exact in half floats and lies between two codes of 2^p - 1 steps.
-    const float minimum = format.symmetric() ? -centre : 0.0f;
-    round(1.0f, minimum, 0.5f, 0.5f * minimum);
-    freedom.scale_step = 2 * std::fabs(p.scale[1] - 0.5f);
-  }
-  return freedom;
-}
 
 struct GroupFit {
   std::vector<float> scale, minimum, error;
@@ -70,7 +31,7 @@ struct GroupFit {
 // Fits one row at a time; owns its scratch memory, one per worker.
 class RowFitter {
  public:
-  RowFitter(const AffineFormat& format, const Freedom& freedom, const AffineFitOptions& options, uint64_t cols)
+  RowFitter(const AffineFormat& format, const AffineFreedom& freedom, const AffineFitOptions& options, uint64_t cols)
       : format_(format),
         freedom_(freedom),
         options_(options),
@@ -103,7 +64,8 @@ class RowFitter {
       const float factor = static_cast<float>(1.0 - share * (1.0 - least_factor_));
       for (const bool negative : {false, true}) {
         // Levels that reach further on one side (q4_0: -8 .. 7) are worth turning over.
-        if (negative && !(freedom_.negative_scale && freedom_.kind == Freedom::Kind::symmetric && top_ != 2 * centre_))
+        if (negative &&
+            !(freedom_.negative_scale && freedom_.kind == AffineFreedom::Kind::symmetric && top_ != 2 * centre_))
           continue;
         start_range(factor, negative);
         if (evaluate_trial() && refine) refine_trial(1);
@@ -135,14 +97,14 @@ class RowFitter {
       float least = sums_[g].least, most = sums_[g].most;
       float& s = trial_.scale[g];
       float& m = trial_.minimum[g];
-      if (freedom_.kind == Freedom::Kind::symmetric) {
+      if (freedom_.kind == AffineFreedom::Kind::symmetric) {
         const float above = top_ - centre_, below = centre_;
         s = negative ? -std::max(-least / above, most / below) : std::max(most / above, -least / below);
         s *= factor;
         m = -centre_ * s;
         continue;
       }
-      if (freedom_.kind == Freedom::Kind::zero_point) {
+      if (freedom_.kind == AffineFreedom::Kind::zero_point) {
         least = std::min(least, 0.0f);
         most = std::max(most, 0.0f);
         s = factor * (most - least) / top_;
@@ -159,8 +121,8 @@ class RowFitter {
   void fix_minimum() {
     for (size_t g = 0; g < groups_; ++g) {
       const float s = trial_.scale[g];
-      if (freedom_.kind == Freedom::Kind::symmetric) trial_.minimum[g] = -centre_ * s;
-      if (freedom_.kind == Freedom::Kind::zero_point)
+      if (freedom_.kind == AffineFreedom::Kind::symmetric) trial_.minimum[g] = -centre_ * s;
+      if (freedom_.kind == AffineFreedom::Kind::zero_point)
         trial_.minimum[g] = s == 0 ? 0.0f : -s * std::clamp(std::nearbyint(-trial_.minimum[g] / s), 0.0f, top_);
     }
   }
@@ -194,7 +156,7 @@ class RowFitter {
   void least_squares(size_t g, const GroupFit& from, float& scale, float& minimum) const {
     const double h = sums_[g].h, hw = sums_[g].hw;
     const GroupMoments& sum = from.moments[g];
-    if (freedom_.kind == Freedom::Kind::minimum) {
+    if (freedom_.kind == AffineFreedom::Kind::minimum) {
       const double determinant = h * sum.hqq - static_cast<double>(sum.hq) * sum.hq;
       if (!(determinant > 1e-9 * h * sum.hqq)) return;  // all codes equal: any scale fits
       const double s = (h * sum.hqw - sum.hq * hw) / determinant;
@@ -204,7 +166,7 @@ class RowFitter {
       return;
     }
     if (from.scale[g] == 0) return;
-    const double z = freedom_.kind == Freedom::Kind::symmetric ? centre_ : -from.minimum[g] / from.scale[g];
+    const double z = freedom_.kind == AffineFreedom::Kind::symmetric ? centre_ : -from.minimum[g] / from.scale[g];
     const double square = sum.hqq - 2 * z * sum.hq + z * z * h;
     const double s = square > 0 ? (sum.hqw - z * hw) / square : 0.0;
     if (!(s > 0) && !freedom_.negative_scale) return;
@@ -229,9 +191,9 @@ class RowFitter {
   // as it was rounded, the scales next to it (with the minimum that fits best to them), the zero points next to it.
   bool refit_rounded() {
     bool better = false;
-    if (freedom_.kind == Freedom::Kind::minimum) {
+    if (freedom_.kind == AffineFreedom::Kind::minimum) {
       better |= try_rounded([&](size_t g, float&, float& m) { m = fitted_minimum(g, best_.scale[g]); });
-    } else if (freedom_.kind == Freedom::Kind::zero_point) {
+    } else if (freedom_.kind == AffineFreedom::Kind::zero_point) {
       for (const float shift : {-1.0f, 1.0f})
         better |= try_rounded([&](size_t, float& s, float& m) { m += shift * s; });
       better |= try_rounded([&](size_t g, float& s, float& m) { least_squares(g, best_, s, m); });
@@ -245,7 +207,7 @@ class RowFitter {
           if (std::fabs(s) == largest) return;
           const float z = s == 0 ? 0.0f : -m / s;
           s = std::clamp(s + direction * freedom_.scale_step * largest, -largest, largest);
-          m = freedom_.kind == Freedom::Kind::minimum ? fitted_minimum(g, s) : -z * s;
+          m = freedom_.kind == AffineFreedom::Kind::minimum ? fitted_minimum(g, s) : -z * s;
         });
     }
     return better;
@@ -287,7 +249,7 @@ class RowFitter {
   }
 
   const AffineFormat& format_;
-  const Freedom& freedom_;
+  const AffineFreedom& freedom_;
   const AffineFitOptions& options_;
   const uint64_t cols_, group_;
   const size_t groups_;
@@ -357,7 +319,7 @@ void column_ratio(const AffineFitInput& in, ThreadPool& pool, const AddRow& add_
 
 class ColumnFitter {
  public:
-  ColumnFitter(const AffineFitInput& in, const std::vector<float>& uniform, const Freedom& freedom,
+  ColumnFitter(const AffineFitInput& in, const std::vector<float>& uniform, const AffineFreedom& freedom,
                const AffineFitOptions& options, ThreadPool& pool)
       : in_(in), uniform_(uniform), freedom_(freedom), options_(options), pool_(pool) {}
 
@@ -442,7 +404,7 @@ class ColumnFitter {
 
   const AffineFitInput& in_;
   const std::vector<float>& uniform_;
-  const Freedom& freedom_;
+  const AffineFreedom& freedom_;
   const AffineFitOptions& options_;
   ThreadPool& pool_;
 };
@@ -462,7 +424,7 @@ AffineParameters fit_affine(const AffineFitInput& in, const AffineFitOptions& op
   const uint64_t cols = in.shape.cols, group = in.format.group(cols), groups = div_up(cols, group);
   WHIT_CHECK(in.importance.empty() || in.importance.size() == cols);
   const std::vector<float> uniform(in.importance.empty() ? cols : 0, 1.0f);
-  const Freedom freedom = probe(in.format);
+  const AffineFreedom freedom = affine_freedom(in.format);
   AffineParameters p;
   p.groups_per_row = groups;
   p.scale.assign(in.shape.rows * groups, 0.0f);
