@@ -17,7 +17,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where, int d
     if (event == Event::object_start) open.emplace_back();
     if (event == Event::object_end) open.pop_back();
     if (event == Event::key && !open.back().insert(value.get_ref<const std::string&>()).second)
-      throw Error(ErrorKind::input, "a JSON key is there twice", where, value.get_ref<const std::string&>().substr(0, 200));
+      throw Error(ErrorKind::input, "a JSON key is there twice", where,
+                  value.get_ref<const std::string&>().substr(0, 200));
     return true;
   };
   try {

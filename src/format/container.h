@@ -1,5 +1,5 @@
-// A model file as whit writes it (docs/design/container.md): an ordinary GGUF when ggml types are enough, else general.architecture
-// = whit with our parts, units, packed tokenizer. Always with checksums and a manifest.
+// A model file as whit writes it (docs/design/container.md): an ordinary GGUF when ggml types are enough, else
+// general.architecture = whit with our parts, units, packed tokenizer. Always with checksums and a manifest.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,7 @@
 namespace whit {
 
 struct OutputTensor {
-  std::string name;             // unit or tensor: "blk.0.attn_qkv.weight", "output_norm.weight"
+  std::string name;  // unit or tensor: "blk.0.attn_qkv.weight", "output_norm.weight"
   Shape shape;
   int dimensions = 2;           // 1: vector
   std::vector<Member> members;  // a stack in one of our formats; empty otherwise
@@ -42,15 +42,15 @@ struct ModelOutput {
   bool is_ours() const;
 };
 
-// What an opened file holds, as stored tensors in file order: a tensor of a ggml type by itself, the parts of one of our
-// formats together as whit.units says. Throws ErrorKind::input that names the tensor for a type without a format, an
-// unknown format, parts that are missing or of another size.
+// What an opened file holds, as stored tensors in file order: a tensor of a ggml type by itself, the parts of one of
+// our formats together as whit.units says. Throws ErrorKind::input that names the tensor for a type without a format,
+// an unknown format, parts that are missing or of another size.
 std::vector<StoredTensor> stored_tensors(const GgufFile& gguf);
 
 // Whether general.architecture is "whit".
 bool is_whit_file(const GgufFile& gguf);
-// Its metadata as an ordinary GGUF of the base architecture has it: true architecture, tokenizer keys unpacked, and of the
-// whit.* keys only whit.manifest. Checksums are verified before, or the caller does without.
+// Its metadata as an ordinary GGUF of the base architecture has it: true architecture, tokenizer keys unpacked, and of
+// the whit.* keys only whit.manifest. Checksums are verified before, or the caller does without.
 KeyValues model_metadata(const GgufFile& gguf);
 
 // The exact bytes that write_model_file makes, without reading any weight.

@@ -18,13 +18,20 @@ constexpr uint64_t kLargestSide = uint64_t{1} << 32, kLargestCount = uint64_t{1}
 
 FormatPtr format_of_type(const GgufTensor& tensor) {
   switch (static_cast<GgmlType>(tensor.type)) {
-    case GgmlType::f32: return make_format("f32");
-    case GgmlType::f16: return make_format("f16");
-    case GgmlType::bf16: return make_format("bf16");
-    case GgmlType::q8_0: return make_format("q8_0");
-    case GgmlType::q4_0: return make_format("q4_0");
-    case GgmlType::q4_1: return make_format("q4_1");
-    default: break;
+    case GgmlType::f32:
+      return make_format("f32");
+    case GgmlType::f16:
+      return make_format("f16");
+    case GgmlType::bf16:
+      return make_format("bf16");
+    case GgmlType::q8_0:
+      return make_format("q8_0");
+    case GgmlType::q4_0:
+      return make_format("q4_0");
+    case GgmlType::q4_1:
+      return make_format("q4_1");
+    default:
+      break;
   }
   const GgmlTypeRow* row = ggml_type_row(tensor.type);
   throw Error(ErrorKind::input, "a tensor has a type that is not read here", "tensor " + tensor.name,
@@ -83,12 +90,14 @@ std::vector<Member> read_members(const nlohmann::json& list, uint64_t rows, cons
   std::vector<Member> members;
   uint64_t end = 0;
   for (const nlohmann::json& item : list) {
-    Member member{text_field(item, "name", unit), size_of(field(item, "begin", unit), unit, 0), size_of(field(item, "count", unit), unit, 1)};
+    Member member{text_field(item, "name", unit), size_of(field(item, "begin", unit), unit, 0),
+                  size_of(field(item, "count", unit), unit, 1)};
     if (member.begin != end) bad_units("a unit's members do not follow each other", unit, member.name);
     end += member.count;
     members.push_back(std::move(member));
   }
-  if (!members.empty() && end != rows) bad_units("a unit's members do not cover its rows", unit, fmt::format("{} of {}", end, rows));
+  if (!members.empty() && end != rows)
+    bad_units("a unit's members do not cover its rows", unit, fmt::format("{} of {}", end, rows));
   return members;
 }
 
@@ -96,8 +105,8 @@ FormatPtr read_format(const nlohmann::json& json, const std::string& unit) {
   try {
     return make_format_from(Json(json), unit);
   } catch (const Error& error) {  // what is a mistake in a recipe is an unknown format in a file
-    throw Error(ErrorKind::input, "a tensor has a format that is not read here", fmt::format("{}: {}", kUnitsKey, unit), error.what(),
-                "the file was made by a newer whit");
+    throw Error(ErrorKind::input, "a tensor has a format that is not read here", fmt::format("{}: {}", kUnitsKey, unit),
+                error.what(), "the file was made by a newer whit");
   }
 }
 
@@ -137,7 +146,8 @@ std::pair<size_t, StoredTensor> read_unit(const nlohmann::json& json, const Gguf
 
   const std::vector<PartSpec> parts = tensor.format->parts(tensor.shape);
   const nlohmann::json& listed = field(json, "parts", tensor.name);
-  if (!listed.is_array() || listed.size() != parts.size()) bad_units("a unit has other parts than its format", tensor.name, listed.dump());
+  if (!listed.is_array() || listed.size() != parts.size())
+    bad_units("a unit has other parts than its format", tensor.name, listed.dump());
   size_t first = 0;
   for (size_t p = 0; p < parts.size(); ++p) {
     if (listed[p] != parts[p].suffix) bad_units("a unit has other parts than its format", tensor.name, listed.dump());
@@ -162,11 +172,13 @@ std::string unpack_tokenizer(const GgufFile& gguf, uint64_t raw_bytes) {
     throw Error(ErrorKind::input, "the packed tokenizer is too large", where, fmt::format("{} bytes", raw_bytes),
                 fmt::format("at most {} bytes are unpacked", kLargestTokenizer));
   if (ZSTD_getFrameContentSize(tensor->data.data(), tensor->data.size()) != raw_bytes)
-    throw Error(ErrorKind::input, "the packed tokenizer has another size than the file says", where, fmt::format("{} bytes wanted", raw_bytes));
+    throw Error(ErrorKind::input, "the packed tokenizer has another size than the file says", where,
+                fmt::format("{} bytes wanted", raw_bytes));
   std::string raw(raw_bytes, '\0');
   const size_t size = ZSTD_decompress(raw.data(), raw.size(), tensor->data.data(), tensor->data.size());
   if (ZSTD_isError(size) || size != raw_bytes)
-    throw Error(ErrorKind::input, "the packed tokenizer cannot be unpacked", where, ZSTD_isError(size) ? ZSTD_getErrorName(size) : "");
+    throw Error(ErrorKind::input, "the packed tokenizer cannot be unpacked", where,
+                ZSTD_isError(size) ? ZSTD_getErrorName(size) : "");
   return raw;
 }
 
@@ -185,8 +197,8 @@ std::vector<StoredTensor> stored_tensors(const GgufFile& gguf) {
     return tensors;
   }
   if (const uint64_t version = gguf.metadata.unsigned_integer(kVersionKey); version != kContainerVersion)
-    throw Error(ErrorKind::input, "this version of our container is not read", std::string(kVersionKey), fmt::format("{}", version),
-                fmt::format("version {} is", kContainerVersion));
+    throw Error(ErrorKind::input, "this version of our container is not read", std::string(kVersionKey),
+                fmt::format("{}", version), fmt::format("version {} is", kContainerVersion));
   const nlohmann::json units = parse_json(gguf.metadata.string(kUnitsKey), std::string(kUnitsKey), 8);
   if (!units.is_array()) bad_units("the units are no array", "");
   FileTensors file(gguf);
@@ -223,7 +235,8 @@ KeyValues model_metadata(const GgufFile& gguf) {
   while (cursor.left() > 0) {
     records.read(out);
     if (const std::string& key = out.all().back().key; !key.starts_with("tokenizer."))
-      throw Error(ErrorKind::input, "the packed tokenizer holds a key that is none of a tokenizer", name, key.substr(0, 200));
+      throw Error(ErrorKind::input, "the packed tokenizer holds a key that is none of a tokenizer", name,
+                  key.substr(0, 200));
   }
   return out;
 }

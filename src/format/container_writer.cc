@@ -23,7 +23,8 @@ std::optional<uint32_t> file_type(const ModelOutput& output) {
   std::map<std::string, uint64_t> bytes;
   for (const OutputTensor& tensor : output.tensors)
     if (tensor.dimensions == 2) bytes[tensor.format->name()] += tensor.format->bytes(tensor.shape);
-  const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (most == bytes.end()) return std::nullopt;
   const auto number = kNumbers.find(most->first);
   return number == kNumbers.end() ? std::nullopt : std::optional(number->second);
@@ -45,7 +46,8 @@ KeyValues file_metadata(const ModelOutput& output, const PackedTokenizer& tokeni
   const bool ours = output.is_ours();
   KeyValues out;
   for (const KeyValue& item : output.metadata.all()) {
-    if (item.key.starts_with("whit.") || item.key == "general.file_type" || item.key == "general.quantization_version") continue;
+    if (item.key.starts_with("whit.") || item.key == "general.file_type" || item.key == "general.quantization_version")
+      continue;
     if (ours && is_tokenizer_key(item.key)) continue;
     if (ours && item.key == "general.architecture")
       out.append(item.key, std::string(kWhitArchitecture));
@@ -85,7 +87,8 @@ struct Loading {
 
 std::vector<uint64_t> part_dimensions(const OutputTensor& tensor, const PartSpec& part) {
   if (tensor.format->is_ggml())
-    return tensor.dimensions == 1 ? std::vector<uint64_t>{tensor.shape.cols} : std::vector<uint64_t>{tensor.shape.cols, tensor.shape.rows};
+    return tensor.dimensions == 1 ? std::vector<uint64_t>{tensor.shape.cols}
+                                  : std::vector<uint64_t>{tensor.shape.cols, tensor.shape.rows};
   if (part.row_bytes == 0) return {part.count};
   return {part.count / tensor.shape.rows, tensor.shape.rows};
 }
@@ -102,14 +105,18 @@ std::vector<GgufOutput> file_tensors(const ModelOutput& output, const PackedToke
         sink(std::span(loading->part(p, specs)));
         if (p + 1 == specs.size()) loading->packed.reset();
       };
-      out.push_back({part_name(tensor.name, specs[p].suffix), part_dimensions(tensor, specs[p]), specs[p].type, specs[p].bytes, write});
+      out.push_back({part_name(tensor.name, specs[p].suffix), part_dimensions(tensor, specs[p]), specs[p].type,
+                     specs[p].bytes, write});
     }
   }
   if (output.is_ours() && tokenizer.raw_bytes > 0) {
     const std::string& compressed = tokenizer.compressed;
-    out.push_back({std::string(kTokenizerTensor), {compressed.size()}, GgmlType::i8, compressed.size(), [&compressed](const auto& sink) {
-                     sink(std::as_bytes(std::span(compressed.data(), compressed.size())));
-                   }});
+    out.push_back(
+        {std::string(kTokenizerTensor),
+         {compressed.size()},
+         GgmlType::i8,
+         compressed.size(),
+         [&compressed](const auto& sink) { sink(std::as_bytes(std::span(compressed.data(), compressed.size()))); }});
   }
   return out;
 }
@@ -124,7 +131,8 @@ uint64_t alignment_of(const ModelOutput& output) { return output.is_ours() ? 64 
 }  // namespace
 
 bool ModelOutput::is_ours() const {
-  return std::any_of(tensors.begin(), tensors.end(), [](const OutputTensor& tensor) { return !tensor.format->is_ggml(); });
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const OutputTensor& tensor) { return !tensor.format->is_ggml(); });
 }
 
 PackedTokenizer pack_tokenizer(const KeyValues& metadata) {
@@ -135,10 +143,12 @@ PackedTokenizer pack_tokenizer(const KeyValues& metadata) {
   packed.raw_bytes = records.size();
   if (records.empty()) return packed;
   if (records.size() > kLargestTokenizer)
-    throw Error(ErrorKind::input, "the tokenizer is too large for a file of ours", "tokenizer.*", fmt::format("{} bytes", records.size()),
+    throw Error(ErrorKind::input, "the tokenizer is too large for a file of ours", "tokenizer.*",
+                fmt::format("{} bytes", records.size()),
                 fmt::format("at most {} bytes can be stored", kLargestTokenizer));
   packed.compressed.resize(ZSTD_compressBound(records.size()));
-  const size_t size = ZSTD_compress(packed.compressed.data(), packed.compressed.size(), records.data(), records.size(), kZstdLevel);
+  const size_t size =
+      ZSTD_compress(packed.compressed.data(), packed.compressed.size(), records.data(), records.size(), kZstdLevel);
   WHIT_CHECK(!ZSTD_isError(size));
   packed.compressed.resize(size);
   return packed;

@@ -28,11 +28,12 @@ struct PartSpec {
 class Format {
  public:
   virtual ~Format() = default;
-  virtual std::string name() const = 0;     // the row of formats.def: "grid", "q4_1", "f16"
-  virtual std::string label() const = 0;    // short and unique among options: "grid3-g32-s8", "q4_1"
-  virtual Json options() const = 0;         // all options, normalized; {} where there are none
-  virtual bool is_ggml() const = 0;         // true: the tensor is an ordinary GGUF tensor
-  // Throws ErrorKind::input naming `tensor` when the shape cannot be stored (a row that is no multiple of a ggml block).
+  virtual std::string name() const = 0;   // the row of formats.def: "grid", "q4_1", "f16"
+  virtual std::string label() const = 0;  // short and unique among options: "grid3-g32-s8", "q4_1"
+  virtual Json options() const = 0;       // all options, normalized; {} where there are none
+  virtual bool is_ggml() const = 0;       // true: the tensor is an ordinary GGUF tensor
+  // Throws ErrorKind::input naming `tensor` when the shape cannot be stored (a row that is no multiple of a ggml
+  // block).
   virtual void check_shape(Shape shape, std::string_view tensor) const = 0;
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
@@ -105,7 +106,8 @@ class AffineFormat : public Format {
 // Null when the format is not affine.
 std::shared_ptr<const AffineFormat> as_affine(const FormatPtr& format);
 
-// Dense formats (f32, f16, bf16) and any other that needs no search: round each weight. Throws ErrorKind::usage for others.
+// Dense formats (f32, f16, bf16) and any other that needs no search: round each weight. Throws ErrorKind::usage for
+// others.
 Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> weights);
 
 // A copy of the stored bytes in the stored format, rows in GGUF order: what "copy" does. View may be one member.

@@ -98,7 +98,8 @@ void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::sp
   const uint64_t first = view.begin + begin;
   if (tensor.half_split_head == 0) return tensor.format->unpack(tensor.shape, tensor.parts, first, count, out.data());
   for (uint64_t i = 0; i < count; ++i)
-    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1, out.data() + i * tensor.shape.cols);
+    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1,
+                          out.data() + i * tensor.shape.cols);
 }
 
 Packed copy_packed(const TensorView& view) {
@@ -113,8 +114,8 @@ Packed copy_packed(const TensorView& view) {
       std::memcpy(bytes.data(), tensor.parts[p].data(), bytes.size());
     } else {
       for (uint64_t row = 0; row < view.rows; ++row)
-        std::memcpy(bytes.data() + row * row_bytes, tensor.parts[p].data() + tensor.stored_row(view.begin + row) * row_bytes,
-                    row_bytes);
+        std::memcpy(bytes.data() + row * row_bytes,
+                    tensor.parts[p].data() + tensor.stored_row(view.begin + row) * row_bytes, row_bytes);
     }
     packed.parts.push_back(std::move(bytes));
   }

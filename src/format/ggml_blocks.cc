@@ -1,5 +1,5 @@
-// q8_0, q4_0, q4_1: blocks of 32 weights along a row, with the bytes that ggml defines. As affine formats, their codes are
-// unsigned: q8_0 stores code - 128, q4_0 and q4_1 store the code.
+// q8_0, q4_0, q4_1: blocks of 32 weights along a row, with the bytes that ggml defines. As affine formats, their codes
+// are unsigned: q8_0 stores code - 128, q4_0 and q4_1 store the code.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -97,8 +97,9 @@ class GgmlBlocks final : public AffineFormat, public std::enable_shared_from_thi
   bool is_ggml() const override { return true; }
   void check_shape(Shape shape, std::string_view tensor) const override {
     if (shape.cols % kGroup != 0)
-      throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", Kind::name), std::string(tensor),
-                  fmt::format("{} inputs, blocks of {}", shape.cols, kGroup), "the format grid takes rows of any length");
+      throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", Kind::name),
+                  std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, kGroup),
+                  "the format grid takes rows of any length");
   }
   std::vector<PartSpec> parts(Shape shape) const override {
     const uint64_t row_bytes = shape.cols / kGroup * sizeof(Block);
@@ -173,7 +174,8 @@ class GgmlBlocks final : public AffineFormat, public std::enable_shared_from_thi
   }
 
  private:
-  // Exact for the symmetric types: centre * scale needs no more than 12 bits, and scale * code + minimum is (code - centre) * scale.
+  // Exact for the symmetric types: centre * scale needs no more than 12 bits, and scale * code + minimum is (code -
+  // centre) * scale.
   static float minimum_of(const Block& block, float scale) noexcept {
     if constexpr (Kind::symmetric)
       return -Kind::centre * scale;

@@ -1,5 +1,5 @@
-// The type numbers of GGUF tensor infos, with the sizes of their blocks. Types without a Format are known by size only, so
-// that a file that holds them can be listed and its offsets checked.
+// The type numbers of GGUF tensor infos, with the sizes of their blocks. Types without a Format are known by size only,
+// so that a file that holds them can be listed and its offsets checked.
 #pragma once
 
 #include <cstdint>

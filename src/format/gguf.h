@@ -57,9 +57,11 @@ struct GgufOutput {
   std::function<void(const std::function<void(std::span<const std::byte>)>& sink)> write;
 };
 
-// Exact size of the file that write_gguf makes, and the file. `checksums`: add whit.checksum.* keys (always for files with
-// any whit. key). Alignment 64 for ours, else 32. The output appears complete or not at all.
-uint64_t gguf_file_bytes(const KeyValues& metadata, std::span<const GgufOutput> tensors, bool checksums, uint64_t alignment);
-void write_gguf(AtomicFile& out, KeyValues metadata, std::span<const GgufOutput> tensors, bool checksums, uint64_t alignment);
+// Exact size of the file that write_gguf makes, and the file. `checksums`: add whit.checksum.* keys (always for files
+// with any whit. key). Alignment 64 for ours, else 32. The output appears complete or not at all.
+uint64_t gguf_file_bytes(const KeyValues& metadata, std::span<const GgufOutput> tensors, bool checksums,
+                         uint64_t alignment);
+void write_gguf(AtomicFile& out, KeyValues metadata, std::span<const GgufOutput> tensors, bool checksums,
+                uint64_t alignment);
 
 }  // namespace whit

@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t kLargestAlignment = 1 << 20;
 
 uint32_t read_version(Cursor& cursor) {
-  if (std::memcmp(cursor.take(4, "the magic"), "GGUF", 4) != 0) cursor.fail("this is not a GGUF file", "another magic number");
+  if (std::memcmp(cursor.take(4, "the magic"), "GGUF", 4) != 0)
+    cursor.fail("this is not a GGUF file", "another magic number");
   const uint32_t version = cursor.read<uint32_t>("the version");
   if (version != 2 && version != 3) {
     const bool big_endian = (version & 0xffff) == 0 && version != 0;
@@ -30,8 +31,8 @@ uint32_t read_version(Cursor& cursor) {
 uint64_t read_alignment(const KeyValues& metadata, const std::string& name) {
   const uint64_t alignment = metadata.unsigned_integer("general.alignment", 32);
   if (alignment < 8 || alignment > kLargestAlignment || !std::has_single_bit(alignment))
-    throw Error(ErrorKind::input, "the alignment is not usable", name + ": header: general.alignment", fmt::format("{}", alignment),
-                fmt::format("powers of two from 8 to {} are read", kLargestAlignment));
+    throw Error(ErrorKind::input, "the alignment is not usable", name + ": header: general.alignment",
+                fmt::format("{}", alignment), fmt::format("powers of two from 8 to {} are read", kLargestAlignment));
   return alignment;
 }
 
@@ -56,14 +57,13 @@ uint64_t data_bytes(const GgufTensor& tensor, const GgmlTypeRow& type, const std
   return bytes;
 }
 
-// Tensors lie in the order of their infos without gaps but the padding, as ggml's reader demands; after a tensor of a type
-// that we do not know, the next one may only not go back.
+// Tensors lie in the order of their infos without gaps but the padding, as ggml's reader demands; after a tensor of a
+// type that we do not know, the next one may only not go back.
 void place_data(GgufFile& gguf, std::span<const std::byte> bytes, const std::string& name) {
   gguf.data_start = gguf.tensors.empty() ? gguf.header_bytes : round_up(gguf.header_bytes, gguf.alignment);
   if (gguf.data_start > bytes.size())
     throw Error(ErrorKind::input, "the file ends before its tensors", name + ": header",
-                fmt::format("{} bytes", bytes.size()),
-                "the file is truncated: fetch it again");
+                fmt::format("{} bytes", bytes.size()), "the file is truncated: fetch it again");
   const std::span<const std::byte> data = bytes.subspan(gguf.data_start);
   uint64_t expected = 0;
   bool exact = true;
@@ -77,7 +77,8 @@ void place_data(GgufFile& gguf, std::span<const std::byte> bytes, const std::str
     const uint64_t size = type ? data_bytes(tensor, *type, where) : 0;
     if (tensor.offset > data.size() || size > data.size() - tensor.offset)
       throw Error(ErrorKind::input, "the tensor's data is outside the file", where,
-                  fmt::format("bytes {} + {} of {}", tensor.offset, size, data.size()), "the file is truncated: fetch it again");
+                  fmt::format("bytes {} + {} of {}", tensor.offset, size, data.size()),
+                  "the file is truncated: fetch it again");
     tensor.data = data.subspan(tensor.offset, size);
     expected = round_up(tensor.offset + size, gguf.alignment);
   }
@@ -95,7 +96,8 @@ GgufFile GgufFile::parse(std::span<const std::byte> bytes, const std::string& na
   RecordReader records(cursor);
   for (uint64_t i = 0; i < key_count; ++i) {
     records.read(gguf.metadata);
-    if (gguf.metadata.all().back().key == kHeaderChecksumKey) gguf.header_checksum_at = cursor.position() - sizeof(uint64_t);
+    if (gguf.metadata.all().back().key == kHeaderChecksumKey)
+      gguf.header_checksum_at = cursor.position() - sizeof(uint64_t);
   }
   gguf.alignment = read_alignment(gguf.metadata, name);
 

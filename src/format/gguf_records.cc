@@ -17,16 +17,26 @@ Value read_array_of(Cursor& cursor) {
 Value read_array(Cursor& cursor, const std::string& key) {
   const int32_t type = cursor.read<int32_t>("an array's type");
   switch (type) {
-    case 0: return read_array_of<uint8_t>(cursor);
-    case 1: return read_array_of<int8_t>(cursor);
-    case 2: return read_array_of<uint16_t>(cursor);
-    case 3: return read_array_of<int16_t>(cursor);
-    case 4: return read_array_of<uint32_t>(cursor);
-    case 5: return read_array_of<int32_t>(cursor);
-    case 6: return read_array_of<float>(cursor);
-    case 10: return read_array_of<uint64_t>(cursor);
-    case 11: return read_array_of<int64_t>(cursor);
-    case 12: return read_array_of<double>(cursor);
+    case 0:
+      return read_array_of<uint8_t>(cursor);
+    case 1:
+      return read_array_of<int8_t>(cursor);
+    case 2:
+      return read_array_of<uint16_t>(cursor);
+    case 3:
+      return read_array_of<int16_t>(cursor);
+    case 4:
+      return read_array_of<uint32_t>(cursor);
+    case 5:
+      return read_array_of<int32_t>(cursor);
+    case 6:
+      return read_array_of<float>(cursor);
+    case 10:
+      return read_array_of<uint64_t>(cursor);
+    case 11:
+      return read_array_of<int64_t>(cursor);
+    case 12:
+      return read_array_of<double>(cursor);
     case 7: {
       const uint64_t count = cursor.count("an array's count", 1);
       std::vector<bool> items(count);
@@ -40,27 +50,43 @@ Value read_array(Cursor& cursor, const std::string& key) {
       for (uint64_t i = 0; i < count; ++i) items.emplace_back(cursor.string("a string of an array", UINT64_MAX));
       return items;
     }
-    case 9: cursor.fail("an array inside an array is not read (key " + key + ")", "nested array");
-    default: cursor.fail("an array has an unknown element type (key " + key + ")", fmt::format("type {}", type));
+    case 9:
+      cursor.fail("an array inside an array is not read (key " + key + ")", "nested array");
+    default:
+      cursor.fail("an array has an unknown element type (key " + key + ")", fmt::format("type {}", type));
   }
 }
 
 Value read_value(Cursor& cursor, int32_t type, const std::string& key) {
   switch (type) {
-    case 0: return cursor.read<uint8_t>("a value");
-    case 1: return cursor.read<int8_t>("a value");
-    case 2: return cursor.read<uint16_t>("a value");
-    case 3: return cursor.read<int16_t>("a value");
-    case 4: return cursor.read<uint32_t>("a value");
-    case 5: return cursor.read<int32_t>("a value");
-    case 6: return cursor.read<float>("a value");
-    case 7: return cursor.read<uint8_t>("a value") != 0;
-    case 8: return std::string(cursor.string("a string", UINT64_MAX));
-    case 9: return read_array(cursor, key);
-    case 10: return cursor.read<uint64_t>("a value");
-    case 11: return cursor.read<int64_t>("a value");
-    case 12: return cursor.read<double>("a value");
-    default: cursor.fail("a metadata key has an unknown value type (key " + key + ")", fmt::format("type {}", type));
+    case 0:
+      return cursor.read<uint8_t>("a value");
+    case 1:
+      return cursor.read<int8_t>("a value");
+    case 2:
+      return cursor.read<uint16_t>("a value");
+    case 3:
+      return cursor.read<int16_t>("a value");
+    case 4:
+      return cursor.read<uint32_t>("a value");
+    case 5:
+      return cursor.read<int32_t>("a value");
+    case 6:
+      return cursor.read<float>("a value");
+    case 7:
+      return cursor.read<uint8_t>("a value") != 0;
+    case 8:
+      return std::string(cursor.string("a string", UINT64_MAX));
+    case 9:
+      return read_array(cursor, key);
+    case 10:
+      return cursor.read<uint64_t>("a value");
+    case 11:
+      return cursor.read<int64_t>("a value");
+    case 12:
+      return cursor.read<double>("a value");
+    default:
+      cursor.fail("a metadata key has an unknown value type (key " + key + ")", fmt::format("type {}", type));
   }
 }
 

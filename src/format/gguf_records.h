@@ -43,7 +43,8 @@ class Cursor {
   const std::byte* take(uint64_t count, const char* what) {
     if (count > left())
       throw Error(ErrorKind::input, fmt::format("the file ends inside {}", what), place(),
-                  fmt::format("{} bytes wanted, {} left", count, left()), "the file is truncated or damaged: fetch it again");
+                  fmt::format("{} bytes wanted, {} left", count, left()),
+                  "the file is truncated or damaged: fetch it again");
     const std::byte* at = bytes_.data() + position_;
     position_ += count;
     return at;
@@ -52,8 +53,8 @@ class Cursor {
   uint64_t count(const char* what, uint64_t least) {
     const uint64_t value = read<uint64_t>(what);
     if (value > left() / least)
-      throw Error(ErrorKind::input, fmt::format("{} is more than the file can hold", what), place(), fmt::format("{}", value),
-                  "the file is truncated or damaged: fetch it again");
+      throw Error(ErrorKind::input, fmt::format("{} is more than the file can hold", what), place(),
+                  fmt::format("{}", value), "the file is truncated or damaged: fetch it again");
     return value;
   }
   [[noreturn]] void fail(const std::string& what, const std::string& found) const {

@@ -11,13 +11,15 @@
 namespace whit {
 namespace {
 
-[[noreturn]] void damaged(const std::string& file, const std::string& what, const std::string& place, const std::string& found = {}) {
+[[noreturn]] void damaged(const std::string& file, const std::string& what, const std::string& place,
+                          const std::string& found = {}) {
   throw Error(ErrorKind::integrity, what, fmt::format("{}: {}", file, place), found,
               "the file is damaged: make or fetch it again (--no-verify reads it all the same)");
 }
 
 bool has_whit_key(const KeyValues& metadata) {
-  return std::any_of(metadata.all().begin(), metadata.all().end(), [](const KeyValue& item) { return item.key.starts_with("whit."); });
+  return std::any_of(metadata.all().begin(), metadata.all().end(),
+                     [](const KeyValue& item) { return item.key.starts_with("whit."); });
 }
 
 bool all_zero(std::span<const std::byte> bytes) {
@@ -36,9 +38,11 @@ Integrity verify_checksums(const GgufFile& gguf, std::span<const std::byte> byte
   static constexpr std::array<std::byte, sizeof(uint64_t)> kZeros{};
   Xxh3 sum;
   sum.add(bytes.first(gguf.header_checksum_at)).add(kZeros);
-  sum.add(bytes.subspan(gguf.header_checksum_at + kZeros.size(), gguf.header_bytes - gguf.header_checksum_at - kZeros.size()));
+  sum.add(bytes.subspan(gguf.header_checksum_at + kZeros.size(),
+                        gguf.header_bytes - gguf.header_checksum_at - kZeros.size()));
   if (sum.value() != *header_sum)
-    damaged(name, "the header does not match its checksum", "header", fmt::format("{:016x}, wanted {:016x}", sum.value(), *header_sum));
+    damaged(name, "the header does not match its checksum", "header",
+            fmt::format("{:016x}, wanted {:016x}", sum.value(), *header_sum));
   if (!tensor_sums || tensor_sums->size() != gguf.tensors.size())
     damaged(name, "the tensors have no checksums", "header", sums ? type_name(*sums) : "");
 
@@ -49,13 +53,16 @@ Integrity verify_checksums(const GgufFile& gguf, std::span<const std::byte> byte
     const GgufTensor& tensor = gguf.tensors[i];
     const std::string place = "tensor " + tensor.name;
     if (const uint64_t found = xxh3_64(tensor.data); found != (*tensor_sums)[i])
-      damaged(name, "a tensor does not match its checksum", place, fmt::format("{:016x}, wanted {:016x}", found, (*tensor_sums)[i]));
+      damaged(name, "a tensor does not match its checksum", place,
+              fmt::format("{:016x}, wanted {:016x}", found, (*tensor_sums)[i]));
     const uint64_t data_end = gguf.data_start + tensor.offset + tensor.data.size();
     end = round_up(data_end - gguf.data_start, gguf.alignment) + gguf.data_start;
     if (end > bytes.size()) damaged(name, "the file ends inside the padding of its last tensor", place);
-    if (!all_zero(bytes.subspan(data_end, end - data_end))) damaged(name, "the padding after a tensor is not zero", place);
+    if (!all_zero(bytes.subspan(data_end, end - data_end)))
+      damaged(name, "the padding after a tensor is not zero", place);
   }
-  if (end != bytes.size()) damaged(name, "the file goes on after its last tensor", "end", fmt::format("{} bytes", bytes.size() - end));
+  if (end != bytes.size())
+    damaged(name, "the file goes on after its last tensor", "end", fmt::format("{} bytes", bytes.size() - end));
   return Integrity::ok;
 }
 

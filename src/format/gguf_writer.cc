@@ -50,18 +50,23 @@ void write_padding(AtomicFile& out, uint64_t alignment) {
   out.write(std::span(kZeros).first(missing));
 }
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 }  // namespace
 
-uint64_t gguf_file_bytes(const KeyValues& metadata, std::span<const GgufOutput> tensors, bool checksums, uint64_t alignment) {
-  uint64_t bytes = header_bytes(written_metadata(metadata, tensors.size(), checksums, alignment), tensors, alignment).size();
+uint64_t gguf_file_bytes(const KeyValues& metadata, std::span<const GgufOutput> tensors, bool checksums,
+                         uint64_t alignment) {
+  uint64_t bytes =
+      header_bytes(written_metadata(metadata, tensors.size(), checksums, alignment), tensors, alignment).size();
   if (!tensors.empty()) bytes = round_up(bytes, alignment);
   for (const GgufOutput& tensor : tensors) bytes += round_up(tensor.bytes, alignment);
   return bytes;
 }
 
-void write_gguf(AtomicFile& out, KeyValues metadata, std::span<const GgufOutput> tensors, bool checksums, uint64_t alignment) {
+void write_gguf(AtomicFile& out, KeyValues metadata, std::span<const GgufOutput> tensors, bool checksums,
+                uint64_t alignment) {
   WHIT_CHECK(out.size() == 0 && (alignment == 32 || alignment == 64));
   metadata = written_metadata(metadata, tensors.size(), checksums, alignment);
   // The header's size does not depend on the checksums: it is written first with zeros, and over them at the end.

@@ -74,7 +74,9 @@ int32_t scale_top(int parameter_bits) noexcept { return (1 << parameter_bits) - 
 int32_t minimum_top(int parameter_bits) noexcept { return (1 << (parameter_bits - 1)) - 1; }
 
 // A zero code is +0 whatever the scale's sign.
-float minimum_of_zero(uint32_t zero, float scale) noexcept { return zero == 0 ? 0.0f : -(static_cast<float>(zero) * scale); }
+float minimum_of_zero(uint32_t zero, float scale) noexcept {
+  return zero == 0 ? 0.0f : -(static_cast<float>(zero) * scale);
+}
 uint32_t nearest_zero(float minimum, float scale, uint32_t levels) noexcept {
   if (scale == 0.0f) return 0;
   const double zero = std::round(-static_cast<double>(minimum) / scale);
@@ -94,7 +96,9 @@ class RowReader {
  public:
   RowReader(const GridFormat& format, const GridLayout& at, std::span<const std::span<const std::byte>> parts,
             uint64_t row) noexcept
-      : bits_(format.grid_options().bits), p_(format.grid_options().parameter_bits), centre_(static_cast<float>(format.centre())) {
+      : bits_(format.grid_options().bits),
+        p_(format.grid_options().parameter_bits),
+        centre_(static_cast<float>(format.centre())) {
     const auto part = [&](int index, uint64_t row_bytes) {
       return index < 0 ? nullptr : parts[static_cast<size_t>(index)].data() + row * row_bytes;
     };
@@ -107,11 +111,13 @@ class RowReader {
   }
   GroupParameters operator()(uint64_t g) const noexcept {
     GroupParameters out;
-    out.scale = p_ == 16 ? half_to_float(read_half(scales_, g))
-                         : decode_parameter(super_scale_, static_cast<int32_t>(read_bits(scales_, g, p_)), scale_top(p_));
+    out.scale = p_ == 16
+                    ? half_to_float(read_half(scales_, g))
+                    : decode_parameter(super_scale_, static_cast<int32_t>(read_bits(scales_, g, p_)), scale_top(p_));
     if (minima_)
-      out.minimum = p_ == 16 ? half_to_float(read_half(minima_, g))
-                             : decode_parameter(super_minimum_, sign_extend(read_bits(minima_, g, p_), p_), minimum_top(p_));
+      out.minimum = p_ == 16
+                        ? half_to_float(read_half(minima_, g))
+                        : decode_parameter(super_minimum_, sign_extend(read_bits(minima_, g, p_), p_), minimum_top(p_));
     else if (zeros_)
       out.minimum = minimum_of_zero(read_bits(zeros_, g, bits_), out.scale);
     else
@@ -225,7 +231,8 @@ void GridFormat::round_parameters(Shape shape, AffineParameters& parameters) con
       for (uint64_t g = 0; g < groups; ++g) minimum[g] = std::clamp(minimum[g], -kLargestHalf, kLargestHalf);
       const float largest = largest_magnitude(minimum, groups), super = round_to_half(largest);
       for (uint64_t g = 0; g < groups; ++g)
-        minimum[g] = decode_parameter(super, encode_parameter(minimum[g], largest, super, minimum_top(p)), minimum_top(p));
+        minimum[g] =
+            decode_parameter(super, encode_parameter(minimum[g], largest, super, minimum_top(p)), minimum_top(p));
     } else if (options_.zero == "integer") {
       for (uint64_t g = 0; g < groups; ++g)
         minimum[g] = minimum_of_zero(nearest_zero(minimum[g], scale[g], levels()), scale[g]);
@@ -275,10 +282,13 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
         if (minima) write_half(minima, g, nearest_half(minimum[g]));
       } else {
         const float super = round_to_half(largest_scale), super_minimum = round_to_half(largest_minimum);
-        write_bits(scales, g, p, static_cast<uint32_t>(encode_parameter(scale[g], largest_scale, super, scale_top(p))) & mask);
+        write_bits(scales, g, p,
+                   static_cast<uint32_t>(encode_parameter(scale[g], largest_scale, super, scale_top(p))) & mask);
         if (minima)
-          write_bits(minima, g, p,
-                     static_cast<uint32_t>(encode_parameter(minimum[g], largest_minimum, super_minimum, minimum_top(p))) & mask);
+          write_bits(
+              minima, g, p,
+              static_cast<uint32_t>(encode_parameter(minimum[g], largest_minimum, super_minimum, minimum_top(p))) &
+                  mask);
       }
       if (zeros) write_bits(zeros, g, options_.bits, nearest_zero(minimum[g], scale[g], levels()));
     }
@@ -336,13 +346,16 @@ FormatPtr format_factories::make_grid(const Json& json, const std::string& where
   if (options.columns) {
     if (!json.contains("group")) options.group = 0;
     if (!json.contains("zero")) options.zero = "symmetric";
-    if (options.group != 0) refuse_option(where, "row and column scales have no groups", fmt::format("group {}", options.group));
-    if (options.zero != "symmetric") refuse_option(where, "row and column scales have symmetric levels", "zero " + options.zero);
+    if (options.group != 0)
+      refuse_option(where, "row and column scales have no groups", fmt::format("group {}", options.group));
+    if (options.zero != "symmetric")
+      refuse_option(where, "row and column scales have symmetric levels", "zero " + options.zero);
   }
   if (options.group == 0) {
     if (!json.contains("parameter_bits")) options.parameter_bits = 16;
     if (options.parameter_bits != 16)
-      refuse_option(where, "one group per row has parameters of 16 bits", fmt::format("parameter_bits {}", options.parameter_bits));
+      refuse_option(where, "one group per row has parameters of 16 bits",
+                    fmt::format("parameter_bits {}", options.parameter_bits));
   }
   if (options.bits == 7) refuse_option(where, "bits must be 2, 3, 4, 5, 6 or 8", "7");
   if (options.parameter_bits != 6 && options.parameter_bits != 8 && options.parameter_bits != 16)

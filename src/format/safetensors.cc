@@ -19,10 +19,10 @@ struct DtypeRow {
   uint32_t bits;
 };
 constexpr DtypeRow kDtypes[] = {
-    {"BOOL", 8},    {"U8", 8},      {"I8", 8},          {"I16", 16},        {"U16", 16},    {"I32", 32},     {"U32", 32},
-    {"I64", 64},    {"U64", 64},    {"F16", 16},        {"BF16", 16},       {"F32", 32},    {"F64", 64},     {"C64", 64},
-    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6},
-    {"F4", 4},
+    {"BOOL", 8},    {"U8", 8},      {"I8", 8},      {"I16", 16},    {"U16", 16},        {"I32", 32},
+    {"U32", 32},    {"I64", 64},    {"U64", 64},    {"F16", 16},    {"BF16", 16},       {"F32", 32},
+    {"F64", 64},    {"C64", 64},    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
+    {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
 };
 
 [[noreturn]] void refuse(const std::string& what, const std::string& where, const std::string& found = {}) {
@@ -35,7 +35,8 @@ uint64_t unsigned_of(const nlohmann::json& json, const std::string& what, const 
 }
 
 uint64_t tensor_bytes(const SafetensorsEntry& entry, const std::string& where) {
-  const auto* dtype = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const auto& row) { return row.name == entry.dtype; });
+  const auto* dtype =
+      std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const auto& row) { return row.name == entry.dtype; });
   if (dtype == std::end(kDtypes)) refuse("a tensor has an unknown dtype", where, entry.dtype.substr(0, 100));
   uint64_t bits = dtype->bits;
   for (const uint64_t size : entry.shape) bits = checked_mul(bits, size, where);
@@ -61,12 +62,15 @@ SafetensorsEntry read_entry(const std::string& name, const nlohmann::json& info,
   if (!shape.is_array()) refuse("a tensor's shape is no array", where, shape.dump().substr(0, 100));
   for (const nlohmann::json& size : shape) entry.shape.push_back(unsigned_of(size, "a size of the shape", where));
   const nlohmann::json& offsets = member(info, "data_offsets", where);
-  if (!offsets.is_array() || offsets.size() != 2) refuse("a tensor's data_offsets are no pair", where, offsets.dump().substr(0, 100));
+  if (!offsets.is_array() || offsets.size() != 2)
+    refuse("a tensor's data_offsets are no pair", where, offsets.dump().substr(0, 100));
   const uint64_t begin = unsigned_of(offsets[0], "an offset", where), end = unsigned_of(offsets[1], "an offset", where);
   if (begin > end || end > buffer.size())
-    refuse("a tensor's data is outside the file", where, fmt::format("bytes {} to {} of {}", begin, end, buffer.size()));
+    refuse("a tensor's data is outside the file", where,
+           fmt::format("bytes {} to {} of {}", begin, end, buffer.size()));
   if (const uint64_t bytes = tensor_bytes(entry, where); bytes != end - begin)
-    refuse("a tensor's shape and offsets disagree", where, fmt::format("{} bytes by shape, {} by offsets", bytes, end - begin));
+    refuse("a tensor's shape and offsets disagree", where,
+           fmt::format("{} bytes by shape, {} by offsets", bytes, end - begin));
   entry.data = buffer.subspan(begin, end - begin);
   return entry;
 }
@@ -103,12 +107,14 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
   const std::byte* expected = buffer.data();
   for (const SafetensorsEntry& entry : file.tensors) {
     if (entry.data.data() != expected)
-      refuse("the tensors do not cover the file's data one after another", fmt::format("{}: tensor {}", name, entry.name),
+      refuse("the tensors do not cover the file's data one after another",
+             fmt::format("{}: tensor {}", name, entry.name),
              fmt::format("offset {}, wanted {}", entry.data.data() - buffer.data(), expected - buffer.data()));
     expected += entry.data.size();
   }
   if (expected != buffer.data() + buffer.size())
-    refuse("the file has bytes that belong to no tensor", name, fmt::format("{}", buffer.data() + buffer.size() - expected));
+    refuse("the file has bytes that belong to no tensor", name,
+           fmt::format("{}", buffer.data() + buffer.size() - expected));
   return file;
 }
 

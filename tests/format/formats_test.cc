@@ -1,5 +1,3 @@
-#include "format/format.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "base/half.h"
 #include "base/rng.h"
+#include "format/format.h"
 
 namespace whit {
 namespace {
@@ -49,7 +48,8 @@ TEST(Formats, UnknownNamesAreUsageErrorsWithTheNearest) {
 TEST(Formats, DenseFormatsAreExact) {
   std::vector<float> weights;
   for (uint32_t i = 0; i < 65536; ++i)
-    if (std::isfinite(half_to_float(static_cast<uint16_t>(i)))) weights.push_back(half_to_float(static_cast<uint16_t>(i)));
+    if (std::isfinite(half_to_float(static_cast<uint16_t>(i))))
+      weights.push_back(half_to_float(static_cast<uint16_t>(i)));
   EXPECT_EQ(unpacked(pack_dense(make_format("f16"), {1, weights.size()}, weights)), weights);
   EXPECT_EQ(unpacked(pack_dense(make_format("f32"), {1, weights.size()}, weights)), weights);
   for (float& weight : weights) weight = bfloat16_to_float(float_to_bfloat16(weight));
@@ -96,7 +96,8 @@ TEST(Formats, GgmlBlockBytes) {
       }
       const uint8_t* nibbles = bytes + (format->name() == "q4_0" ? 2 : 4);
       EXPECT_EQ(j < 16 ? nibbles[j] & 15 : nibbles[j - 16] >> 4, code);
-      EXPECT_EQ(rows[j], format->name() == "q4_0" ? -0.5f * static_cast<float>(code - 8) : -0.5f * static_cast<float>(code) + 3.0f);
+      EXPECT_EQ(rows[j], format->name() == "q4_0" ? -0.5f * static_cast<float>(code - 8)
+                                                  : -0.5f * static_cast<float>(code) + 3.0f);
     }
     const AffineCodes back = format->unpack_codes(packed);
     EXPECT_EQ(back.codes, codes.codes);

@@ -32,7 +32,9 @@ class GgufBuilder {
   GgufBuilder& key(std::string_view name, int32_t type, T value) {
     return string(name).number(type).number(value);
   }
-  GgufBuilder& text_key(std::string_view name, std::string_view value) { return string(name).number<int32_t>(8).string(value); }
+  GgufBuilder& text_key(std::string_view name, std::string_view value) {
+    return string(name).number<int32_t>(8).string(value);
+  }
   GgufBuilder& info(std::string_view name, const std::vector<uint64_t>& dimensions, int32_t type, uint64_t offset) {
     string(name).number(static_cast<uint32_t>(dimensions.size()));
     for (const uint64_t size : dimensions) number(size);

@@ -62,29 +62,89 @@ TEST(Gguf, HostileFilesAreInputErrors) {
       {"tensor count", [](auto& b) { b.header(kHuge, 0); }, "more than the file can hold"},
       {"key count", [](auto& b) { b.header(0, kHuge).zeros(64); }, "more than the file can hold"},
       {"key length", [](auto& b) { b.header(0, 1).number(kHuge).zeros(64); }, "too long"},
-      {"value type", [](auto& b) { b.header(0, 1).template key<uint32_t>("k", 13, 1).zeros(64); }, "unknown value type"},
-      {"string length", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(8).number(kHuge).zeros(64); }, "ends inside"},
-      {"array count", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(10).number(kHuge).zeros(64); }, "more than the file can hold"},
-      {"array count that wraps", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(10).number(uint64_t{1} << 61).zeros(64); }, "more than the file can hold"},
-      {"array of strings", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(8).number(uint64_t{100}).zeros(64); }, "more than the file can hold"},
-      {"array type", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(77).number(uint64_t{1}).zeros(64); }, "unknown element type"},
-      {"nested array", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(9).number(uint64_t{1}).zeros(64); }, "inside an array"},
-      {"duplicate key", [](auto& b) { b.header(0, 2).template key<uint32_t>("k", 4, 1).template key<uint32_t>("k", 4, 2); }, "there twice"},
+      {"value type", [](auto& b) { b.header(0, 1).template key<uint32_t>("k", 13, 1).zeros(64); },
+       "unknown value type"},
+      {"string length", [](auto& b) { b.header(0, 1).string("k").template number<int32_t>(8).number(kHuge).zeros(64); },
+       "ends inside"},
+      {"array count",
+       [](auto& b) {
+         b.header(0, 1).string("k").template number<int32_t>(9).template number<int32_t>(10).number(kHuge).zeros(64);
+       },
+       "more than the file can hold"},
+      {"array count that wraps",
+       [](auto& b) {
+         b.header(0, 1)
+             .string("k")
+             .template number<int32_t>(9)
+             .template number<int32_t>(10)
+             .number(uint64_t{1} << 61)
+             .zeros(64);
+       },
+       "more than the file can hold"},
+      {"array of strings",
+       [](auto& b) {
+         b.header(0, 1)
+             .string("k")
+             .template number<int32_t>(9)
+             .template number<int32_t>(8)
+             .number(uint64_t{100})
+             .zeros(64);
+       },
+       "more than the file can hold"},
+      {"array type",
+       [](auto& b) {
+         b.header(0, 1)
+             .string("k")
+             .template number<int32_t>(9)
+             .template number<int32_t>(77)
+             .number(uint64_t{1})
+             .zeros(64);
+       },
+       "unknown element type"},
+      {"nested array",
+       [](auto& b) {
+         b.header(0, 1)
+             .string("k")
+             .template number<int32_t>(9)
+             .template number<int32_t>(9)
+             .number(uint64_t{1})
+             .zeros(64);
+       },
+       "inside an array"},
+      {"duplicate key",
+       [](auto& b) { b.header(0, 2).template key<uint32_t>("k", 4, 1).template key<uint32_t>("k", 4, 2); },
+       "there twice"},
       {"alignment 0", [](auto& b) { b.header(0, 1).template key<uint32_t>("general.alignment", 4, 0); }, "alignment"},
       {"alignment 48", [](auto& b) { b.header(0, 1).template key<uint32_t>("general.alignment", 4, 48); }, "alignment"},
-      {"alignment 2^31", [](auto& b) { b.header(0, 1).template key<uint32_t>("general.alignment", 4, 1u << 31); }, "alignment"},
+      {"alignment 2^31", [](auto& b) { b.header(0, 1).template key<uint32_t>("general.alignment", 4, 1u << 31); },
+       "alignment"},
       {"alignment a string", [](auto& b) { b.header(0, 1).text_key("general.alignment", "32"); }, "unexpected type"},
-      {"tensor name length", [](auto& b) { b.header(1, 0).info(std::string(64, 'n'), {1}, 0, 0).zeros(64); }, "too long"},
-      {"dimensions", [](auto& b) { b.header(1, 0).info("a", {1, 1, 1, 1, 1}, 0, 0).zeros(64); }, "too many dimensions"},
-      {"duplicate tensor", [](auto& b) { b.header(2, 0).info("a", {1}, 0, 0).info("a", {1}, 0, 32).pad().zeros(64); }, "there twice"},
-      {"ragged blocks", [](auto& b) { b.header(1, 0).info("a", {33}, 2, 0).pad().zeros(64); }, "no whole number of Q4_0 blocks"},
-      {"size overflows", [](auto& b) { b.header(1, 0).info("a", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0).pad().zeros(64); }, "overflows"},
+      {"tensor name length", [](auto& b) { b.header(1, 0).info(std::string(64, 'n'), {1}, 0, 0).zeros(64); },
+       "too long"},
+      {"dimensions",
+       [](auto& b) {
+         b.header(1, 0).info("a", {1, 1, 1, 1, 1}, 0, 0).zeros(64);
+       },
+       "too many dimensions"},
+      {"duplicate tensor", [](auto& b) { b.header(2, 0).info("a", {1}, 0, 0).info("a", {1}, 0, 32).pad().zeros(64); },
+       "there twice"},
+      {"ragged blocks", [](auto& b) { b.header(1, 0).info("a", {33}, 2, 0).pad().zeros(64); },
+       "no whole number of Q4_0 blocks"},
+      {"size overflows",
+       [](auto& b) {
+         b.header(1, 0).info("a", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0).pad().zeros(64);
+       },
+       "overflows"},
       {"outside", [](auto& b) { b.header(1, 0).info("a", {1 << 20}, 0, 0).pad().zeros(64); }, "outside the file"},
       {"offset outside", [](auto& b) { b.header(1, 0).info("a", {1}, 0, kHuge).pad().zeros(64); }, "does not follow"},
-      {"overlap", [](auto& b) { b.header(2, 0).info("a", {16}, 0, 0).info("b", {16}, 0, 32).pad().zeros(128); }, "does not follow"},
-      {"gap", [](auto& b) { b.header(2, 0).info("a", {8}, 0, 0).info("b", {8}, 0, 64).pad().zeros(128); }, "does not follow"},
+      {"overlap", [](auto& b) { b.header(2, 0).info("a", {16}, 0, 0).info("b", {16}, 0, 32).pad().zeros(128); },
+       "does not follow"},
+      {"gap", [](auto& b) { b.header(2, 0).info("a", {8}, 0, 0).info("b", {8}, 0, 64).pad().zeros(128); },
+       "does not follow"},
       {"odd offset", [](auto& b) { b.header(1, 0).info("a", {8}, 0, 4).pad().zeros(128); }, "does not follow"},
-      {"back after an unknown type", [](auto& b) { b.header(2, 0).info("a", {8}, 99, 0).info("b", {uint64_t{1} << 40}, 0, 0).pad().zeros(32); }, "outside the file"},
+      {"back after an unknown type",
+       [](auto& b) { b.header(2, 0).info("a", {8}, 99, 0).info("b", {uint64_t{1} << 40}, 0, 0).pad().zeros(32); },
+       "outside the file"},
   };
   for (const Hostile& hostile : cases) {
     SCOPED_TRACE(hostile.name);

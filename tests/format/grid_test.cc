@@ -33,10 +33,12 @@ AffineCodes random_codes(const AffineFormat& format, Shape shape, uint64_t seed,
     codes.codes[i] = static_cast<uint8_t>(i < format.levels() ? i : rng.below(format.levels()));
   for (uint64_t i = 0; i < shape.rows * codes.parameters.groups_per_row; ++i) {
     codes.parameters.scale.push_back(magnitude * static_cast<float>(rng.uniform()));
-    codes.parameters.minimum.push_back(magnitude * static_cast<float>(rng.normal()) * static_cast<float>(format.levels()) * 0.5f);
+    codes.parameters.minimum.push_back(magnitude * static_cast<float>(rng.normal()) *
+                                       static_cast<float>(format.levels()) * 0.5f);
   }
   if (format.has_columns())
-    for (uint64_t j = 0; j < shape.cols; ++j) codes.parameters.column.push_back(static_cast<float>(0.5 + rng.uniform()));
+    for (uint64_t j = 0; j < shape.cols; ++j)
+      codes.parameters.column.push_back(static_cast<float>(0.5 + rng.uniform()));
   return codes;
 }
 
@@ -44,7 +46,8 @@ bool same(const AffineParameters& a, const AffineParameters& b) {
   return a.groups_per_row == b.groups_per_row && a.scale == b.scale && a.minimum == b.minimum && a.column == b.column;
 }
 
-// Codes and rounded parameters survive packing exactly; the decoder says scale * q + minimum, times the column's factor.
+// Codes and rounded parameters survive packing exactly; the decoder says scale * q + minimum, times the column's
+// factor.
 TEST(Grid, RoundTripsOfEveryVariant) {
   for (const Json& options : all_variants())
     for (const Shape shape : {Shape{5, 172}, Shape{3, 65}, Shape{2, 256}, Shape{1, 1}, Shape{4, 7}, Shape{1, 576}}) {
@@ -77,7 +80,8 @@ TEST(Grid, RoundTripsOfEveryVariant) {
       for (uint64_t i = 0; i < shape.rows; ++i)
         for (uint64_t j = 0; j < shape.cols; ++j) {
           const uint64_t g = i * codes.parameters.groups_per_row + j / group;
-          float wanted = codes.parameters.scale[g] * static_cast<float>(codes.codes[i * shape.cols + j]) + codes.parameters.minimum[g];
+          float wanted = codes.parameters.scale[g] * static_cast<float>(codes.codes[i * shape.cols + j]) +
+                         codes.parameters.minimum[g];
           if (affine->has_columns()) wanted *= codes.parameters.column[j];
           ASSERT_EQ(rows[i * shape.cols + j], wanted);
         }
@@ -115,7 +119,8 @@ TEST(Grid, RoundingOfExtremeParameters) {
 // Parameters of p bits are within half a step of the row's largest, plus the half's own rounding of the super-scale.
 TEST(Grid, RoundingErrorOfParameters) {
   for (const int parameter_bits : {6, 8}) {
-    const auto format = as_affine(make_format("grid", {{"bits", 4}, {"group", 16}, {"parameter_bits", parameter_bits}}));
+    const auto format =
+        as_affine(make_format("grid", {{"bits", 4}, {"group", 16}, {"parameter_bits", parameter_bits}}));
     const Shape shape{20, 512};
     const AffineCodes wish = random_codes(*format, shape, 3);
     AffineParameters rounded = wish.parameters;
@@ -126,7 +131,8 @@ TEST(Grid, RoundingErrorOfParameters) {
         largest = std::max(largest, wish.parameters.scale[row * 32 + g]);
         largest_minimum = std::max(largest_minimum, std::abs(wish.parameters.minimum[row * 32 + g]));
       }
-      const double step = 0.5 / ((1 << parameter_bits) - 1) + 0x1p-11, minimum_step = 0.5 / ((1 << (parameter_bits - 1)) - 1) + 0x1p-11;
+      const double step = 0.5 / ((1 << parameter_bits) - 1) + 0x1p-11,
+                   minimum_step = 0.5 / ((1 << (parameter_bits - 1)) - 1) + 0x1p-11;
       for (uint64_t g = row * 32; g < row * 32 + 32; ++g) {
         EXPECT_LE(std::abs(rounded.scale[g] - wish.parameters.scale[g]), largest * step);
         EXPECT_LE(std::abs(rounded.minimum[g] - wish.parameters.minimum[g]), largest_minimum * minimum_step);
@@ -160,7 +166,8 @@ TEST(Grid, ExactBytes) {
     EXPECT_EQ(codes.parameters.minimum[1], 2.0f * 16.0f / 31.0f);
   }
   {
-    const auto format = as_affine(make_format("grid", {{"bits", 2}, {"group", 16}, {"parameter_bits", 16}, {"zero", "integer"}}));
+    const auto format =
+        as_affine(make_format("grid", {{"bits", 2}, {"group", 16}, {"parameter_bits", 16}, {"zero", "integer"}}));
     AffineCodes codes{{2, 16}, std::vector<uint8_t>(32, 2), {1, {0.25f, -1.0f}, {-0.5f, 9.0f}, {}}};
     format->round_parameters(codes.shape, codes.parameters);
     const Packed packed = format->pack(codes);
@@ -184,7 +191,9 @@ TEST(Grid, ExactBytes) {
 }
 
 TEST(Grid, StoredBitsPerWeight) {
-  const auto bits = [](const Json& options, Shape shape) { return make_format("grid", options)->bits_per_weight(shape); };
+  const auto bits = [](const Json& options, Shape shape) {
+    return make_format("grid", options)->bits_per_weight(shape);
+  };
   const Shape shape{1536, 576};
   EXPECT_DOUBLE_EQ(bits({{"bits", 3}, {"group", 32}}, shape), 3 + 16.0 / 32 + 32.0 / 576);
   EXPECT_DOUBLE_EQ(bits({{"bits", 3}, {"group", 64}, {"parameter_bits", 16}}, shape), 3.5);
@@ -203,9 +212,10 @@ TEST(Grid, OptionsThatCannotBe) {
     return ErrorKind::internal;
   };
   for (const Json& options :
-       {Json{{"bits", 7}}, Json{{"bits", 1}}, Json{{"bits", 9}}, Json{{"group", 8}}, Json{{"group", 36}}, Json{{"group", 136}},
-        Json{{"parameter_bits", 7}}, Json{{"group", 0}, {"parameter_bits", 8}}, Json{{"zero", "none"}}, Json{{"columns", 1}},
-        Json{{"columns", true}, {"group", 32}}, Json{{"columns", true}, {"zero", "integer"}}, Json{{"bit", 3}}, Json{{"bits", "3"}}})
+       {Json{{"bits", 7}}, Json{{"bits", 1}}, Json{{"bits", 9}}, Json{{"group", 8}}, Json{{"group", 36}},
+        Json{{"group", 136}}, Json{{"parameter_bits", 7}}, Json{{"group", 0}, {"parameter_bits", 8}},
+        Json{{"zero", "none"}}, Json{{"columns", 1}}, Json{{"columns", true}, {"group", 32}},
+        Json{{"columns", true}, {"zero", "integer"}}, Json{{"bit", 3}}, Json{{"bits", "3"}}})
     EXPECT_EQ(kind(options), ErrorKind::usage) << options.dump();
 }
 

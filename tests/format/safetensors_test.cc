@@ -16,12 +16,15 @@ std::string file_of(const std::string& header, size_t data) {
   return bytes + header + std::string(data, '\1');
 }
 
-std::span<const std::byte> span_of(const std::string& bytes) { return std::as_bytes(std::span(bytes.data(), bytes.size())); }
+std::span<const std::byte> span_of(const std::string& bytes) {
+  return std::as_bytes(std::span(bytes.data(), bytes.size()));
+}
 
 TEST(Safetensors, Reads) {
   const std::string bytes = file_of(
       R"({"b":{"dtype":"F32","shape":[2,1],"data_offsets":[2,10]},"a":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},)"
-      R"("e":{"dtype":"I64","shape":[0,4],"data_offsets":[2,2]},"__metadata__":{"format":"pt"}}   )", 10);
+      R"("e":{"dtype":"I64","shape":[0,4],"data_offsets":[2,2]},"__metadata__":{"format":"pt"}}   )",
+      10);
   const SafetensorsFile file = SafetensorsFile::parse(span_of(bytes), "test");
   EXPECT_EQ(file.tensors.size(), 3u);
   EXPECT_EQ(file.find("b")->data.size(), 8u);
@@ -33,7 +36,9 @@ TEST(Safetensors, Reads) {
 }
 
 TEST(Safetensors, HostileFilesAreInputErrors) {
-  const auto one = [](const std::string& fields, size_t data = 8) { return file_of(R"({"a":{)" + fields + "}}", data); };
+  const auto one = [](const std::string& fields, size_t data = 8) {
+    return file_of(R"({"a":{)" + fields + "}}", data);
+  };
   std::string long_header = file_of("{}", 0);
   long_header[7] = 0x40;
   std::string deep = "{\"a\":";
@@ -65,8 +70,14 @@ TEST(Safetensors, HostileFilesAreInputErrors) {
       {one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), "outside the file"},
       {one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), "one after another"},
       {one(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])"), "belong to no tensor"},
-      {file_of(R"({"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})", 8), "one after another"},
-      {file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})", 8), "there twice"},
+      {file_of(
+           R"({"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+           8),
+       "one after another"},
+      {file_of(
+           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+           8),
+       "there twice"},
       {file_of(R"({"__metadata__":3})", 0), "no object"},
       {file_of(R"({"__metadata__":{"a":3}})", 0), "no string"},
   };

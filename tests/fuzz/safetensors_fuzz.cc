@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     uint64_t sum = 0;
     for (const SafetensorsEntry& entry : file.tensors) {
       sum += entry.data.size();
-      if (!entry.data.empty() && (entry.data.front() == std::byte{1}) + (entry.data.back() == std::byte{1}) > 2) __builtin_trap();
+      if (!entry.data.empty() && (entry.data.front() == std::byte{1}) + (entry.data.back() == std::byte{1}) > 2)
+        __builtin_trap();
     }
     if (sum > size) __builtin_trap();
   } catch (const Error& error) {

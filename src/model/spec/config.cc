@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint64_t kLargestSize = uint64_t{1} << 31;
+constexpr int64_t kLargestSize = int64_t{1} << 31;
 
 // Reads keys of one JSON object; a null is an absent key.
 class Keys {
@@ -30,9 +30,10 @@ class Keys {
   }
   uint64_t size(const char* key) const {
     const json* value = find(key);
-    if (!value || !value->is_number_unsigned() || value->get<uint64_t>() == 0 || value->get<uint64_t>() > kLargestSize)
+    // 2^63 and above are negative as int64_t.
+    if (!value || !value->is_number_integer() || value->get<int64_t>() < 1 || value->get<int64_t>() > kLargestSize)
       refuse("a size is missing or not usable", key, fmt::format("an integer from 1 to {} is wanted", kLargestSize));
-    return value->get<uint64_t>();
+    return static_cast<uint64_t>(value->get<int64_t>());
   }
   uint64_t size(const char* key, uint64_t fallback) const { return find(key) ? size(key) : fallback; }
   double number(const char* key) const {
@@ -66,7 +67,8 @@ void check_family(const Keys& keys) {
   if (const json* classes = keys.find("architectures"))
     if (!classes->is_array() || classes->empty() || (*classes)[0] != "LlamaForCausalLM")
       keys.refuse("this kind of model is not supported", "architectures", "LlamaForCausalLM is");
-  if (keys.string("hidden_act", "silu") != "silu") keys.refuse("this activation is not supported", "hidden_act", "silu is");
+  if (keys.string("hidden_act", "silu") != "silu")
+    keys.refuse("this activation is not supported", "hidden_act", "silu is");
   for (const char* bias : {"attention_bias", "mlp_bias"})
     if (keys.boolean(bias, false)) keys.refuse("biases are not supported", bias);
   for (const char* key : {"quantization_config", "sliding_window", "layer_types"})
@@ -75,7 +77,8 @@ void check_family(const Keys& keys) {
 
 // 1 for short wavelengths, `factor` for long ones, a blend between.
 std::vector<float> llama3_divisors(const Keys& rope, double theta, uint64_t head_size) {
-  const double factor = rope.number("factor"), low = rope.number("low_freq_factor"), high = rope.number("high_freq_factor");
+  const double factor = rope.number("factor"), low = rope.number("low_freq_factor"),
+               high = rope.number("high_freq_factor");
   const double original = rope.number("original_max_position_embeddings");
   if (high <= low) rope.refuse("high_freq_factor must be above low_freq_factor", "high_freq_factor");
   std::vector<float> divisors(head_size / 2);
@@ -125,7 +128,8 @@ FolderConfig read_config(const json& object, const std::string& where, const std
   const Keys keys(object, where);
   check_family(keys);
   const uint64_t width = keys.size("hidden_size"), heads = keys.size("num_attention_heads");
-  if (!keys.find("head_dim") && width % heads != 0) keys.refuse("the width is no multiple of the number of heads", "num_attention_heads");
+  if (!keys.find("head_dim") && width % heads != 0)
+    keys.refuse("the width is no multiple of the number of heads", "num_attention_heads");
 
   FolderConfig config;
   config.head_size = keys.size("head_dim", width / heads);

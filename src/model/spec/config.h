@@ -11,7 +11,8 @@ namespace whit {
 
 struct FolderConfig {
   KeyValues metadata;  // general.*, llama.*; vocab_size is left to the embedding's rows
-  // The divisors of rotary scaling `llama3`, [head_size / 2], as llama.cpp's tensor rope_freqs.weight has them; or empty.
+  // The divisors of rotary scaling `llama3`, [head_size / 2], as llama.cpp's tensor rope_freqs.weight has them; or
+  // empty.
   std::vector<float> rope_freqs;
   uint64_t head_size = 0;
 };

@@ -1,5 +1,5 @@
-// A Hugging Face folder: config.json and model.safetensors (or shards with their index). Tensors keep their mapped bytes
-// and get their GGUF names; the rows of query and key stay where they are (StoredTensor::half_split_head).
+// A Hugging Face folder: config.json and model.safetensors (or shards with their index). Tensors keep their mapped
+// bytes and get their GGUF names; the rows of query and key stay where they are (StoredTensor::half_split_head).
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -33,16 +33,17 @@ std::string gguf_name(std::string_view name) {
   if (!std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; })) return "";
   if (layer.size() > 1 && layer[0] == '0') return "";
   static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"input_layernorm", "attn_norm"},       {"self_attn.q_proj", "attn_q"},     {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},         {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},          {"mlp.up_proj", "ffn_up"},          {"mlp.down_proj", "ffn_down"},
+      {"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+      {"self_attn.v_proj", "attn_v"},   {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},    {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"},
   };
   for (const auto& [theirs, ours] : kNames)
     if (rest == fmt::format("{}.weight", theirs)) return fmt::format("blk.{}.{}.weight", layer, ours);
   return "";
 }
 
-StoredTensor stored_tensor(const SafetensorsEntry& entry, const SafetensorsFile& file, const std::string& name, uint64_t head_size) {
+StoredTensor stored_tensor(const SafetensorsEntry& entry, const SafetensorsFile& file, const std::string& name,
+                           uint64_t head_size) {
   const std::string where = fmt::format("{}: tensor {}", file.file->path().string(), entry.name);
   StoredTensor tensor;
   tensor.name = name;
@@ -50,9 +51,11 @@ StoredTensor stored_tensor(const SafetensorsEntry& entry, const SafetensorsFile&
   if (entry.dtype == "F16") tensor.format = make_format("f16");
   if (entry.dtype == "BF16") tensor.format = make_format("bf16");
   if (!tensor.format)
-    throw Error(ErrorKind::input, "a tensor has a dtype that is not read here", where, entry.dtype, "F32, F16 and BF16 are");
+    throw Error(ErrorKind::input, "a tensor has a dtype that is not read here", where, entry.dtype,
+                "F32, F16 and BF16 are");
   if (entry.shape.empty() || entry.shape.size() > 2)
-    throw Error(ErrorKind::input, "a tensor is no vector or matrix", where, fmt::format("{} dimensions", entry.shape.size()));
+    throw Error(ErrorKind::input, "a tensor is no vector or matrix", where,
+                fmt::format("{} dimensions", entry.shape.size()));
   tensor.dimensions = static_cast<int>(entry.shape.size());
   tensor.shape = {entry.shape.size() == 2 ? entry.shape[0] : 1, entry.shape.back()};
   if (tensor.shape.rows == 0 || tensor.shape.cols == 0) throw Error(ErrorKind::input, "a tensor is empty", where);
@@ -83,12 +86,14 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& fol
                 "a file model.safetensors or model.safetensors.index.json is wanted");
   const nlohmann::json json = parse_json(read_file(index, kLargestTokenizer), index.string());
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object()) throw Error(ErrorKind::input, "the index has no weight_map", index.string());
+  if (map == json.end() || !map->is_object())
+    throw Error(ErrorKind::input, "the index has no weight_map", index.string());
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || file.get_ref<const std::string&>().empty() ||
         file.get_ref<const std::string&>().find_first_of("/\\") != std::string::npos)
-      throw Error(ErrorKind::input, "the index names a file that cannot be", fmt::format("{}: {}", index.string(), tensor),
+      throw Error(ErrorKind::input, "the index names a file that cannot be",
+                  fmt::format("{}: {}", index.string(), tensor),
                   file.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 200));
     names.insert(file.get<std::string>());
   }
@@ -137,7 +142,8 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
     model->metadata.set("llama.vocab_size", static_cast<uint32_t>(embedding.rows));
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
     if (std::filesystem::exists(path / name)) model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
   model->spec = llama_spec(*model);
   check_tensors(*model);

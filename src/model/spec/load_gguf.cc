@@ -14,8 +14,8 @@
 namespace whit {
 namespace {
 
-[[noreturn]] void refuse(const Model& model, const std::string& what, const std::string& place, const std::string& found,
-                         const std::string& hint = {}) {
+[[noreturn]] void refuse(const Model& model, const std::string& what, const std::string& place,
+                         const std::string& found, const std::string& hint = {}) {
   throw Error(ErrorKind::input, what, model.path.string() + (place.empty() ? "" : ": " + place), found, hint);
 }
 
@@ -23,7 +23,8 @@ namespace {
 uint64_t per_layer(const Model& model, const std::string& key, uint64_t fallback) {
   const Value* value = model.metadata.find(key);
   const auto same = [&](const auto& items) -> uint64_t {
-    if (items.empty() || std::any_of(items.begin(), items.end(), [&](auto item) { return item != items[0] || item < 0; }))
+    if (items.empty() ||
+        std::any_of(items.begin(), items.end(), [&](auto item) { return item != items[0] || item < 0; }))
       refuse(model, "layers of different sizes are not supported", key, "an array");
     return static_cast<uint64_t>(items[0]);
   };
@@ -35,12 +36,14 @@ uint64_t per_layer(const Model& model, const std::string& key, uint64_t fallback
 
 uint64_t positive(const Model& model, const std::string& key, uint64_t value, uint64_t limit = uint64_t{1} << 32) {
   if (value == 0 || value > limit)
-    refuse(model, "a size of the model is not usable", key, fmt::format("{}", value), fmt::format("1 to {} is read", limit));
+    refuse(model, "a size of the model is not usable", key, fmt::format("{}", value),
+           fmt::format("1 to {} is read", limit));
   return value;
 }
 
 double finite_positive(const Model& model, const std::string& key, double value) {
-  if (!std::isfinite(value) || value <= 0) refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
+  if (!std::isfinite(value) || value <= 0)
+    refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
   return value;
 }
 
@@ -88,7 +91,8 @@ ModelSpec llama_spec(const Model& model) {
   spec.context = size("context_length");
   spec.norm_epsilon = finite_positive(model, prefix + "attention.layer_norm_rms_epsilon",
                                       keys.number(prefix + "attention.layer_norm_rms_epsilon"));
-  spec.feed_forward = positive(model, prefix + "feed_forward_length", per_layer(model, prefix + "feed_forward_length", 0));
+  spec.feed_forward =
+      positive(model, prefix + "feed_forward_length", per_layer(model, prefix + "feed_forward_length", 0));
   spec.heads = positive(model, prefix + "attention.head_count", per_layer(model, prefix + "attention.head_count", 0));
   spec.kv_heads = positive(model, prefix + "attention.head_count_kv",
                            per_layer(model, prefix + "attention.head_count_kv", spec.heads));
@@ -100,12 +104,14 @@ ModelSpec llama_spec(const Model& model) {
            fmt::format("{} of {}", spec.heads, spec.width));
   spec.head_size = positive(model, prefix + "attention.key_length",
                             keys.unsigned_integer(prefix + "attention.key_length", spec.width / spec.heads));
-  if (const uint64_t length = keys.unsigned_integer(prefix + "attention.value_length", spec.head_size); length != spec.head_size)
+  if (const uint64_t length = keys.unsigned_integer(prefix + "attention.value_length", spec.head_size);
+      length != spec.head_size)
     refuse(model, "value heads of another size than key heads are not supported", prefix + "attention.value_length",
            fmt::format("{} and {}", length, spec.head_size));
   if (const uint64_t experts = keys.unsigned_integer(prefix + "expert_count", 0); experts != 0)
     refuse(model, "mixtures of experts are not supported", prefix + "expert_count", fmt::format("{}", experts));
-  if (const uint64_t window = keys.unsigned_integer(prefix + "attention.sliding_window", 0); window != 0 && window < spec.context)
+  if (const uint64_t window = keys.unsigned_integer(prefix + "attention.sliding_window", 0);
+      window != 0 && window < spec.context)
     refuse(model, "sliding windows are not supported", prefix + "attention.sliding_window", fmt::format("{}", window));
   spec.rotary = rotary_spec(model, prefix, spec.head_size);
 
@@ -124,7 +130,8 @@ void check_tensors(const Model& model) {
     refuse(model, "the model lacks tensors", spec.family + ".block_count",
            fmt::format("{} layers, {} tensors", spec.layers, model.tensors.size()));
   for (uint64_t n = 0; n < spec.layers; ++n)
-    for (const char* norm : {"attn_norm", "ffn_norm"}) wanted[fmt::format("blk.{}.{}.weight", n, norm)] = {1, spec.width};
+    for (const char* norm : {"attn_norm", "ffn_norm"})
+      wanted[fmt::format("blk.{}.{}.weight", n, norm)] = {1, spec.width};
   for (const UnitSpec& unit : units_of(spec))
     for (size_t m = 0; m < unit.members.size(); ++m) wanted[unit.members[m]] = {unit.member_rows[m], unit.cols};
 

@@ -16,15 +16,17 @@ namespace whit {
 struct Model {
   ModelSpec spec;
   std::vector<StoredTensor> tensors;  // in file order; stacks of our formats are one tensor with members
-  // GGUF keys in GGUF meaning (for a folder: made from config.json), tokenizer keys unpacked and included for GGUF files.
+  // GGUF keys in GGUF meaning (for a folder: made from config.json), tokenizer keys unpacked and included for GGUF
+  // files.
   KeyValues metadata;
-  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json of a folder; empty for GGUF.
+  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json of a
+  // folder; empty for GGUF.
   std::map<std::string, std::string> tokenizer_files;
   std::filesystem::path path;
-  std::string weights;         // for people: "gguf Q4_1", "safetensors F32", "whit"
-  uint64_t file_bytes = 0;     // file, or sum of the folder's weight files
-  std::string integrity;       // "ok", "absent", or "not verified"
-  std::string content_hash;    // hex; over header and data (folder: config and weight files)
+  std::string weights;       // for people: "gguf Q4_1", "safetensors F32", "whit"
+  uint64_t file_bytes = 0;   // file, or sum of the folder's weight files
+  std::string integrity;     // "ok", "absent", or "not verified"
+  std::string content_hash;  // hex; over header and data (folder: config and weight files)
 
   // A tensor or member by its GGUF name; a false view when absent.
   TensorView find(std::string_view name) const noexcept;
@@ -40,8 +42,8 @@ struct LoadOptions {
   bool verify = true;  // checksums of our files
 };
 
-// GGUF file or Hugging Face folder. Everything unknown (family, tensor type, rope scaling) is ErrorKind::input that names
-// what was found. Weights stay in the mapped file.
+// GGUF file or Hugging Face folder. Everything unknown (family, tensor type, rope scaling) is ErrorKind::input that
+// names what was found. Weights stay in the mapped file.
 ModelPtr load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
 }  // namespace whit

@@ -19,8 +19,8 @@ std::vector<double> ModelSpec::inverse_frequencies() const {
 }
 
 uint64_t ModelSpec::weights() const {
-  uint64_t sum = width;                  // output_norm
-  sum += layers * 2 * width;             // attn_norm, ffn_norm
+  uint64_t sum = width;       // output_norm
+  sum += layers * 2 * width;  // attn_norm, ffn_norm
   for (const UnitSpec& unit : units_of(*this)) {
     sum += unit.rows * unit.cols;
     const bool attention = unit.kind.starts_with("attn_");

@@ -16,26 +16,27 @@ struct RotarySpec {
   double theta = 10000.0;
   uint64_t dimensions = 0;  // rotated elements of a head
   RotaryPairs pairs = RotaryPairs::neighbours;
-  // Divisors of the base inverse frequencies theta^(-2i/d), [dimensions / 2]; empty: none. llama3 and linear scaling end here.
+  // Divisors of the base inverse frequencies theta^(-2i/d), [dimensions / 2]; empty: none. llama3 and linear scaling
+  // end here.
   std::vector<float> frequency_divisors;
   double attention_factor = 1.0;  // multiplies cos and sin
 };
 
 struct ModelSpec {
-  std::string family;                 // "llama": the prefix of its GGUF keys
-  std::string name;                   // general.name, may be empty
+  std::string family;  // "llama": the prefix of its GGUF keys
+  std::string name;    // general.name, may be empty
   uint64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_size = 0, feed_forward = 0;
-  uint64_t vocabulary = 0;            // rows of the embedding
-  uint64_t context = 0;               // trained length
+  uint64_t vocabulary = 0;  // rows of the embedding
+  uint64_t context = 0;     // trained length
   NormKind norm = NormKind::rms;
   double norm_epsilon = 1e-5;
   Activation activation = Activation::silu;
-  bool gated = true;                  // gate and up projections
+  bool gated = true;  // gate and up projections
   bool attention_bias = false, feed_forward_bias = false;
   PositionKind positions = PositionKind::rotary;
   RotarySpec rotary;
-  uint64_t sliding_window = 0;        // 0: none
-  bool tied_output = false;           // the output matrix is the embedding
+  uint64_t sliding_window = 0;  // 0: none
+  bool tied_output = false;     // the output matrix is the embedding
 
   // inverse frequencies after scaling, [dimensions / 2], as double
   std::vector<double> inverse_frequencies() const;

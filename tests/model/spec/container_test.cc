@@ -8,6 +8,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/hash.h"
 #include "base/rng.h"
 #include "format/gguf.h"
 #include "model/spec/model.h"
@@ -25,8 +26,10 @@ Packed plain_rounding(const FormatPtr& format, Shape shape, const std::vector<fl
   const uint64_t group = affine->group(shape.cols), groups = (shape.cols + group - 1) / group;
   codes.parameters.groups_per_row = groups;
   for (uint64_t i = 0; i < shape.rows * groups; ++i) {
-    const uint64_t begin = i / groups * shape.cols + i % groups * group, end = std::min(begin + group, (i / groups + 1) * shape.cols);
-    const auto [low, high] = std::minmax_element(weights.begin() + static_cast<ptrdiff_t>(begin), weights.begin() + static_cast<ptrdiff_t>(end));
+    const uint64_t begin = i / groups * shape.cols + i % groups * group,
+                   end = std::min(begin + group, (i / groups + 1) * shape.cols);
+    const auto [low, high] = std::minmax_element(weights.begin() + static_cast<ptrdiff_t>(begin),
+                                                 weights.begin() + static_cast<ptrdiff_t>(end));
     codes.parameters.scale.push_back((*high - *low) / static_cast<float>(affine->levels() - 1));
     codes.parameters.minimum.push_back(*low);
   }
@@ -57,7 +60,8 @@ ModelOutput converted(const ModelPtr& model, const FormatPtr& format) {
     }
     return weights;
   };
-  const auto add = [&](std::string name, Shape shape, std::vector<Member> stack, const std::vector<std::string>& members) {
+  const auto add = [&](std::string name, Shape shape, std::vector<Member> stack,
+                       const std::vector<std::string>& members) {
     output.tensors.push_back({std::move(name), shape, 2, std::move(stack), format, [=] {
                                 return std::make_shared<Packed>(plain_rounding(format, shape, rows_of(members)));
                               }});
@@ -71,7 +75,8 @@ ModelOutput converted(const ModelPtr& model, const FormatPtr& format) {
       stack.push_back({unit.members[m], begin, unit.member_rows[m]});
       begin += unit.member_rows[m];
     }
-    if (!format->is_ggml()) add(unit.name, {unit.rows, unit.cols}, unit.members.size() > 1 ? stack : std::vector<Member>{}, unit.members);
+    if (!format->is_ggml())
+      add(unit.name, {unit.rows, unit.cols}, unit.members.size() > 1 ? stack : std::vector<Member>{}, unit.members);
   }
   for (const StoredTensor& tensor : model->tensors)
     if (!done.contains(tensor.name))
@@ -98,7 +103,8 @@ std::vector<float> all_rows(const Model& model, const std::string& name) {
 }
 
 TEST(Container, CopiesOfEverySourceHoldTheSameWeightsInGgufOrder) {
-  for (const std::filesystem::path& source : {kStories, std::filesystem::path(WHIT_TESTS_DIR "/data/llama_gqa"), std::filesystem::path(WHIT_TESTS_DIR "/data/llama31_rope")}) {
+  for (const std::filesystem::path& source : {kStories, std::filesystem::path(WHIT_TESTS_DIR "/data/llama_gqa"),
+                                              std::filesystem::path(WHIT_TESTS_DIR "/data/llama31_rope")}) {
     SCOPED_TRACE(source.string());
     const ModelPtr model = load_model(source);
     const ModelPtr copy = load_model(written(converted(model, make_format("f32")), "copy"));
@@ -107,14 +113,16 @@ TEST(Container, CopiesOfEverySourceHoldTheSameWeightsInGgufOrder) {
     EXPECT_EQ(copy->metadata.string("whit.manifest"), R"({"recipe":{}})");
     EXPECT_EQ(copy->spec.weights(), model->spec.weights());
     EXPECT_EQ(copy->spec.rotary.frequency_divisors, model->spec.rotary.frequency_divisors);
-    for (const StoredTensor& tensor : copy->tensors) EXPECT_EQ(all_rows(*copy, tensor.name), all_rows(*model, tensor.name)) << tensor.name;
+    for (const StoredTensor& tensor : copy->tensors)
+      EXPECT_EQ(all_rows(*copy, tensor.name), all_rows(*model, tensor.name)) << tensor.name;
     if (!copy->spec.tied_output) EXPECT_EQ(all_rows(*copy, "output.weight"), all_rows(*model, "output.weight"));
   }
 }
 
 TEST(Container, OurFilesLoadWithStacksMembersAndTheTokenizer) {
   const ModelPtr model = load_model(kStories);
-  for (const Json& options : {Json{{"bits", 3}}, Json{{"bits", 4}, {"columns", true}}, Json{{"bits", 8}, {"group", 16}, {"zero", "integer"}}}) {
+  for (const Json& options : {Json{{"bits", 3}}, Json{{"bits", 4}, {"columns", true}},
+                              Json{{"bits", 8}, {"group", 16}, {"zero", "integer"}}}) {
     const FormatPtr format = make_format("grid", options);
     SCOPED_TRACE(format->label());
     const ModelOutput output = converted(model, format);
@@ -138,7 +146,8 @@ TEST(Container, OurFilesLoadWithStacksMembersAndTheTokenizer) {
     EXPECT_EQ(stack.tensor, key.tensor);
     EXPECT_EQ(key.begin, 64u);
     EXPECT_EQ(key.rows, 32u);
-    const std::vector<float> whole = all_rows(*ours, "blk.2.attn_qkv.weight"), part = all_rows(*ours, "blk.2.attn_k.weight");
+    const std::vector<float> whole = all_rows(*ours, "blk.2.attn_qkv.weight"),
+                             part = all_rows(*ours, "blk.2.attn_k.weight");
     EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + 64 * 64));
     const StoredTensor cut = make_stored("cut", std::make_shared<Packed>(copy_packed(key)));
     std::vector<float> cut_rows(part.size());
@@ -154,6 +163,21 @@ TEST(Container, OurFilesLoadWithStacksMembersAndTheTokenizer) {
     EXPECT_NE(gguf.find("blk.2.attn_qkv.weight.whit.codes"), nullptr);
     EXPECT_EQ(gguf.metadata.find("tokenizer.ggml.tokens"), nullptr);
   }
+}
+
+// A file of version 1 of the container, made once from stories260K in grid3-g32-s8: every later reader must read it.
+TEST(Container, GoldenFileOfVersion1) {
+  const ModelPtr golden = load_model(WHIT_TESTS_DIR "/data/golden/stories260K-grid3-v1.gguf");
+  EXPECT_EQ(golden->integrity, "ok");
+  EXPECT_EQ(golden->find("blk.4.ffn_gate_up.weight").tensor->format->label(), "grid3-g32-s8");
+  EXPECT_EQ(golden->metadata.array<std::string>("tokenizer.ggml.tokens")->size(), 512u);
+  Hasher hasher;
+  for (const StoredTensor& tensor : golden->tensors) {
+    hasher.add(tensor.name);
+    const std::vector<float> rows = all_rows(*golden, tensor.name);
+    hasher.add(std::as_bytes(std::span(rows)));
+  }
+  EXPECT_EQ(hasher.hex(), "3450d1f05d06897f36b70f19b1c0cb03");
 }
 
 TEST(Container, GgmlTypesMakeOrdinaryFiles) {
@@ -227,11 +251,13 @@ TEST_F(Damage, EveryTensorIsWatchedAndNamed) {
     std::vector<std::tuple<std::string, uint64_t, uint64_t>> places;
     for (size_t i = 0; i < gguf_.tensors.size(); ++i) {
       const uint64_t begin = gguf_.data_start + gguf_.tensors[i].offset;
-      const uint64_t end = i + 1 < gguf_.tensors.size() ? gguf_.data_start + gguf_.tensors[i + 1].offset : bytes_.size();
+      const uint64_t end =
+          i + 1 < gguf_.tensors.size() ? gguf_.data_start + gguf_.tensors[i + 1].offset : bytes_.size();
       places.emplace_back(gguf_.tensors[i].name, begin, end);
     }
     for (const auto& [name, begin, end] : places)
-      for (const uint64_t at : {begin, begin + rng.below(end - begin), end - 1}) {  // the last byte is padding as often as not
+      for (const uint64_t at :
+           {begin, begin + rng.below(end - begin), end - 1}) {  // the last byte is padding as often as not
         const char bit = static_cast<char>(1 << rng.below(8));
         bytes_[at] ^= bit;
         ErrorKind kind = ErrorKind::internal;
@@ -302,12 +328,25 @@ TEST(Container, HostileUnitsAreInputErrors) {
     return at == std::string::npos ? text : text.replace(at, from.size(), to);
   };
   const std::vector<std::string> cases = {
-      "", "{", "{}", "3", "[3]", std::string(1000, '['),
-      replaced("\"grid\"", "\"gird\""), replaced("\"bits\":4", "\"bits\":7"), replaced("\"bits\":4", "\"bits\":5"),
-      replaced("[512,64]", "[512,65]"), replaced("[512,64]", "[0,64]"), replaced("[512,64]", "[-1,64]"),
-      replaced("[512,64]", "[4294967296,4294967296]"), replaced("[512,64]", "[512]"), replaced("\"codes\"", "\"scales\""),
-      replaced("\"name\":\"token_embd.weight\"", "\"name\":\"blk.0.attn_output.weight\""), replaced("\"begin\":64", "\"begin\":65"),
-      replaced("\"count\":64", "\"count\":18446744073709551615"), replaced("\"members\":[]", "\"members\":{}"),
+      "",
+      "{",
+      "{}",
+      "3",
+      "[3]",
+      std::string(1000, '['),
+      replaced("\"grid\"", "\"gird\""),
+      replaced("\"bits\":4", "\"bits\":7"),
+      replaced("\"bits\":4", "\"bits\":5"),
+      replaced("[512,64]", "[512,65]"),
+      replaced("[512,64]", "[0,64]"),
+      replaced("[512,64]", "[-1,64]"),
+      replaced("[512,64]", "[4294967296,4294967296]"),
+      replaced("[512,64]", "[512]"),
+      replaced("\"codes\"", "\"scales\""),
+      replaced("\"name\":\"token_embd.weight\"", "\"name\":\"blk.0.attn_output.weight\""),
+      replaced("\"begin\":64", "\"begin\":65"),
+      replaced("\"count\":64", "\"count\":18446744073709551615"),
+      replaced("\"members\":[]", "\"members\":{}"),
       replaced("\"name\":\"token_embd.weight\"", "\"name\":3"),
   };
   for (const std::string& text : cases) {
