@@ -166,10 +166,25 @@ std::string weights_kind(const Model& model) {
   return name;
 }
 
+// A structure that cannot be read in a file that has our checksums is damage of the header, as a wrong checksum is.
+GgufFile open_gguf(const std::filesystem::path& path, bool verify) {
+  try {
+    return GgufFile::open(path);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::input || !verify) throw;
+    const auto file = MappedFile::open(path);
+    const auto bytes = file->bytes().first(std::min<size_t>(file->bytes().size(), 64 << 20));
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (!text.starts_with("GGUF") || text.find("whit.checksum.header") == std::string_view::npos) throw;
+    throw Error(ErrorKind::integrity, error.message(), error.where(), error.found(),
+                "the file is damaged: make or fetch it again");
+  }
+}
+
 }  // namespace
 
 ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& options) {
-  const GgufFile gguf = GgufFile::open(path);
+  const GgufFile gguf = open_gguf(path, options.verify);
   const std::span<const std::byte> bytes = gguf.file->bytes();
   auto model = std::make_shared<Model>();
   model->path = path;

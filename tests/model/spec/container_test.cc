@@ -268,6 +268,28 @@ TEST_F(Damage, EveryTensorIsWatchedAndNamed) {
   }
 }
 
+// Damage that breaks the header's structure is an integrity error of loading too, not a foreign file.
+TEST_F(Damage, ABrokenStructureIsDamageOfTheHeader) {
+  open(make_format("grid"));
+  const std::filesystem::path path = testing::TempDir() + "/whit_structure.gguf";
+  const std::string right = bytes_;
+  for (const size_t at : {size_t{5}, size_t{8}, size_t{16}, size_t{27}, gguf_.header_bytes - 1}) {
+    bytes_ = right;
+    bytes_[at] ^= '\x40';
+    write_file(path, bytes_, true);
+    try {
+      load_model(path);
+      ADD_FAILURE() << at;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::integrity) << error.what();
+      EXPECT_NE(error.where().find("header"), std::string::npos) << error.what();
+    }
+  }
+  write_file(path, right.substr(0, right.size() / 2), true);
+  EXPECT_THROW(load_model(path), Error);
+  std::filesystem::remove(path);
+}
+
 TEST_F(Damage, TheEndIsWatched) {
   open(make_format("grid"));
   bytes_.push_back('\0');
