@@ -16,7 +16,7 @@ struct SamplerOptions {
   double top_p = 0.95;       // 1: off
   double min_p = 0.05;       // 0: off
   double repeat_penalty = 1.0;
-  int repeat_last = 64;      // tokens looked back at by the penalty
+  int repeat_last = 64;  // tokens looked back at by the penalty
   uint64_t seed = 0;
   template <class V>
   void visit(V& v) {

@@ -1,0 +1,350 @@
+// From stored bytes to codes, parameters, floats and panels.
+#if defined(WHIT_RUNTIME_CPU_CODES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef WHIT_RUNTIME_CPU_CODES_INL_H_
+#undef WHIT_RUNTIME_CPU_CODES_INL_H_
+#else
+#define WHIT_RUNTIME_CPU_CODES_INL_H_
+#endif
+
+#include "base/half.h"
+#include "runtime/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace whit::cpu::HWY_NAMESPACE {
+
+HWY_INLINE uint16_t Load16(const uint8_t* p) {
+  uint16_t v;
+  std::memcpy(&v, p, 2);
+  return v;
+}
+
+// ---- codes of a row: out[padded(cols)], zero past cols ----
+
+// Blocks of 32 in `stride` bytes whose nibbles start at `header`: byte j holds weight j (low) and weight j + 16 (high).
+HWY_INLINE void NibbleCodes(const uint8_t* row, size_t cols, size_t stride, size_t header, uint8_t* HWY_RESTRICT out) {
+  const Bytes16 d;
+  const auto mask = hn::Set(d, uint8_t{15});
+  for (size_t j = 0; j < cols; j += 32, row += stride) {
+    const auto pairs = hn::LoadU(d, row + header);
+    hn::StoreU(hn::And(pairs, mask), d, out + j);
+    hn::StoreU(hn::And(hn::ShiftRight<4>(pairs), mask), d, out + j + 16);
+  }
+}
+
+HWY_INLINE void SignedByteCodes(const uint8_t* row, size_t cols, uint8_t* HWY_RESTRICT out) {
+  const Bytes16 d;
+  const auto flip = hn::Set(d, uint8_t{128});
+  for (size_t j = 0; j < cols; j += 32, row += 34) {
+    hn::StoreU(hn::Xor(hn::LoadU(d, row + 2), flip), d, out + j);
+    hn::StoreU(hn::Xor(hn::LoadU(d, row + 18), flip), d, out + j + 16);
+  }
+}
+
+// A little-endian stream of b-bit codes from a byte boundary: 8 codes are exactly b bytes, and a code touches at most
+// two bytes. So 8 codes are spread to 16-bit lanes that hold their two bytes, shifted, masked and narrowed.
+struct StreamTables {
+  alignas(16) uint8_t spread[16];
+  alignas(16) uint16_t factor[8];
+};
+
+HWY_INLINE StreamTables MakeStreamTables(size_t bits) {
+  StreamTables t;
+  for (size_t j = 0; j < 8; ++j) {
+    const size_t byte = j * bits / 8, shift = j * bits % 8;
+    t.spread[2 * j] = static_cast<uint8_t>(byte);
+    t.spread[2 * j + 1] = static_cast<uint8_t>(byte + 1);
+    t.factor[j] = static_cast<uint16_t>(1u << (8 - shift));
+  }
+  return t;
+}
+
+// 8 codes from 16 readable bytes.
+HWY_INLINE void StreamCodes8(const uint8_t* from, const StreamTables& t, uint8_t mask, uint8_t* to) {
+  const Bytes16 d;
+  const hn::Full128<uint16_t> d16;
+  const hn::Full128<int16_t> di16;
+  const hn::Full64<uint8_t> d8;
+  const auto spread = hn::TableLookupBytes(hn::LoadU(d, from), hn::Load(d, t.spread));
+  // x * 2^(8 - s) keeps bits s.. of x at 8..: the low 16 bits of the product are enough.
+  const auto shifted = hn::ShiftRight<8>(hn::Mul(hn::BitCast(d16, spread), hn::Load(d16, t.factor)));
+  const auto codes = hn::And(shifted, hn::Set(d16, mask));
+  hn::StoreU(hn::DemoteTo(d8, hn::BitCast(di16, codes)), d8, to);
+}
+
+inline void StreamCodes(const uint8_t* row, const uint8_t* end, size_t cols, size_t bits, uint8_t* HWY_RESTRICT out) {
+  const uint8_t mask = static_cast<uint8_t>((1u << bits) - 1);
+  const size_t full = cols / 8 * 8;
+  size_t j = 0;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  {  // VBMI: bytes of 8 codes into each 64-bit lane, then each code shifted out of its lane in one instruction.
+    alignas(64) uint8_t gather[64], shift[64];
+    for (size_t i = 0; i < 64; ++i) {
+      gather[i] = static_cast<uint8_t>(i / 8 * bits + (i % 8 < bits ? i % 8 : 0));
+      shift[i] = static_cast<uint8_t>(i % 8 * bits);
+    }
+    const __m512i from = _mm512_load_si512(gather), by = _mm512_load_si512(shift),
+                  keep = _mm512_set1_epi8(static_cast<char>(mask));
+    const __mmask64 readable = bits == 8 ? ~__mmask64{0} : (__mmask64{1} << (8 * bits)) - 1;
+    for (; j + 64 <= full; j += 64) {
+      const __m512i bytes = _mm512_maskz_loadu_epi8(readable, row + j / 8 * bits);
+      const __m512i codes = _mm512_multishift_epi64_epi8(by, _mm512_permutexvar_epi8(from, bytes));
+      _mm512_storeu_si512(out + j, _mm512_and_si512(codes, keep));
+    }
+    if (const size_t rest = (full - j) / 8) {  // up to 56 codes, whole groups of 8; at most the bytes that hold them
+      const __mmask64 mask_in = (__mmask64{1} << (rest * bits)) - 1, mask_out = (__mmask64{1} << (rest * 8)) - 1;
+      const __m512i bytes = _mm512_maskz_loadu_epi8(mask_in, row + j / 8 * bits);
+      const __m512i codes = _mm512_multishift_epi64_epi8(by, _mm512_permutexvar_epi8(from, bytes));
+      _mm512_mask_storeu_epi8(out + j, mask_out, _mm512_and_si512(codes, keep));
+      j = full;
+    }
+  }
+#endif
+  const StreamTables tables = MakeStreamTables(bits);
+  for (; j < full && row + j / 8 * bits + 16 <= end; j += 8) StreamCodes8(row + j / 8 * bits, tables, mask, out + j);
+  for (; j < full; j += 8) {  // fewer than 16 bytes are left of the part
+    uint8_t bytes[16] = {};
+    std::memcpy(bytes, row + j / 8 * bits, bits);
+    StreamCodes8(bytes, tables, mask, out + j);
+  }
+  for (; j < cols; ++j) {
+    const size_t at = j * bits;
+    uint32_t value = row[at / 8];
+    if (at % 8 + bits > 8) value |= static_cast<uint32_t>(row[at / 8 + 1]) << 8;
+    out[j] = static_cast<uint8_t>(value >> (at % 8)) & mask;
+  }
+  if (const size_t end_of_row = padded(cols); end_of_row > cols) std::memset(out + cols, 0, end_of_row - cols);
+}
+
+inline void RowCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTRICT out) {
+  const uint8_t* row = m.codes + stored * m.row_bytes;
+  switch (m.storage) {
+    case Storage::q4_0:
+      return NibbleCodes(row, m.cols, 18, 2, out);
+    case Storage::q4_1:
+      return NibbleCodes(row, m.cols, 20, 4, out);
+    case Storage::q8_0:
+      return SignedByteCodes(row, m.cols, out);
+    case Storage::grid:
+      return StreamCodes(row, m.codes_end, m.cols, m.bits, out);
+    default:
+      return;
+  }
+}
+
+// ---- parameters of a row, one per group ----
+
+HWY_INLINE void Halves(const uint8_t* HWY_RESTRICT from, size_t n, float* HWY_RESTRICT to) {
+  const hn::CappedTag<float, 8> df;
+  const hn::Rebind<hwy::float16_t, decltype(df)> dh;
+  const hn::Repartition<uint8_t, decltype(dh)> d8;
+  size_t i = 0;
+  for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df))
+    hn::StoreU(hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, from + 2 * i))), df, to + i);
+  for (; i < n; ++i) to[i] = half_to_float(Load16(from + 2 * i));
+}
+
+// Fields of 16 bits at row, row + stride, ... of n blocks.
+HWY_INLINE void StridedHalves(const uint8_t* row, size_t stride, size_t n, float* HWY_RESTRICT to) {
+  uint16_t buffer[64];
+  for (size_t begin = 0; begin < n; begin += 64) {
+    const size_t count = HWY_MIN(size_t{64}, n - begin);
+    for (size_t i = 0; i < count; ++i) buffer[i] = Load16(row + (begin + i) * stride);
+    Halves(reinterpret_cast<const uint8_t*>(buffer), count, to + begin);
+  }
+}
+
+// to[i] = super * code / top of n codes of `bits` bits; two's complement when kSigned. `bytes`: scratch.
+template <bool kSigned>
+HWY_INLINE void CodedParameters(const uint8_t* row, const uint8_t* end, size_t n, size_t bits, float super,
+                                uint8_t* bytes, float* HWY_RESTRICT to) {
+  StreamCodes(row, end, n, bits, bytes);
+  const int32_t sign = kSigned ? 1 << (bits - 1) : 0;
+  const float top = static_cast<float>((1 << (bits - (kSigned ? 1 : 0))) - 1);
+  const Floats d;
+  const Ints di;
+  const hn::Rebind<uint8_t, Floats> d8;
+  const auto flip = hn::Set(di, sign);
+  const auto by = hn::Set(d, super), over = hn::Set(d, top);
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto code = hn::Sub(hn::Xor(hn::PromoteTo(di, hn::LoadU(d8, bytes + i)), flip), flip);
+    hn::StoreU(hn::Div(hn::Mul(by, hn::ConvertTo(d, code)), over), d, to + i);
+  }
+  for (; i < n; ++i) to[i] = super * static_cast<float>((int32_t{bytes[i]} ^ sign) - sign) / top;
+}
+
+inline void GridParameters(const StoredMatrix& m, size_t stored, float* HWY_RESTRICT parameters) {
+  const size_t n = m.groups;
+  float* scale = parameters;
+  float* minimum = parameters + n;
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(parameters + 2 * n);
+  const uint8_t* scales = m.scales + stored * m.parameter_row_bytes;
+  if (m.parameter_bits == 16) {
+    Halves(scales, n, scale);
+    if (m.zero == Zero::minimum) Halves(m.minima + stored * m.parameter_row_bytes, n, minimum);
+  } else {
+    const uint8_t* super = m.row_scales + stored * m.row_scales_bytes;
+    CodedParameters<false>(scales, m.scales_end, n, m.parameter_bits, half_to_float(Load16(super)), bytes, scale);
+    if (m.zero == Zero::minimum)
+      CodedParameters<true>(m.minima + stored * m.parameter_row_bytes, m.minima_end, n, m.parameter_bits,
+                            half_to_float(Load16(super + 2)), bytes, minimum);
+  }
+  if (m.zero == Zero::integer) {
+    StreamCodes(m.zeros + stored * m.zeros_row_bytes, m.zeros_end, n, m.bits, bytes);
+    for (size_t i = 0; i < n; ++i) minimum[i] = -static_cast<float>(bytes[i]) * scale[i];
+  } else if (m.zero == Zero::symmetric) {
+    const float centre = static_cast<float>((1u << m.bits) - 1) / 2;
+    for (size_t i = 0; i < n; ++i) minimum[i] = -centre * scale[i];
+  }
+}
+
+// parameters: scale[groups], then minimum[groups] (only when has_minimum), then scratch
+inline void RowParameters(const StoredMatrix& m, size_t stored, float* HWY_RESTRICT parameters) {
+  const uint8_t* row = m.codes + stored * m.row_bytes;
+  switch (m.storage) {
+    case Storage::q4_0:
+      return StridedHalves(row, 18, m.groups, parameters);
+    case Storage::q8_0:
+      return StridedHalves(row, 34, m.groups, parameters);
+    case Storage::q4_1:
+      StridedHalves(row, 20, m.groups, parameters);
+      return StridedHalves(row + 2, 20, m.groups, parameters + m.groups);
+    case Storage::grid:
+      return GridParameters(m, stored, parameters);
+    default:
+      return;
+  }
+}
+
+// ---- floats ----
+
+// out[begin, end) = scale * (code - offset) + minimum; writes up to a register past `end`.
+HWY_INLINE void AffineSpan(const uint8_t* codes, size_t begin, size_t end, int32_t offset, float scale, float minimum,
+                           float* HWY_RESTRICT out) {
+  const Floats d;
+  const Ints di;
+  const hn::Rebind<uint8_t, Floats> d8;
+  const auto s = hn::Set(d, scale), m = hn::Set(d, minimum);
+  const auto o = hn::Set(di, offset);
+  for (size_t j = begin; j < end; j += hn::Lanes(d)) {
+    const auto q = hn::ConvertTo(d, hn::Sub(hn::PromoteTo(di, hn::LoadU(d8, codes + j)), o));
+    hn::StoreU(hn::MulAdd(q, s, m), d, out + j);
+  }
+}
+
+// `out` has room for padded(cols) + 16 floats and is zero past cols; `codes`, `parameters` are scratch.
+inline void DequantizeStored(const StoredMatrix& m, size_t stored, uint8_t* codes, float* parameters,
+                             float* HWY_RESTRICT out) {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  const uint8_t* row = m.codes + stored * m.row_bytes;
+  size_t j = 0;
+  switch (m.storage) {
+    case Storage::f32:
+      std::memcpy(out, row, m.cols * sizeof(float));
+      break;
+    case Storage::f16: {
+      const hn::Rebind<hwy::float16_t, Floats> dh;
+      const hn::Rebind<uint16_t, Floats> du;
+      for (; j + N <= m.cols; j += N)
+        hn::StoreU(hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(du, reinterpret_cast<const uint16_t*>(row) + j))), d,
+                   out + j);
+      for (; j < m.cols; ++j) out[j] = half_to_float(Load16(row + 2 * j));
+      break;
+    }
+    case Storage::bf16: {
+      const hn::RebindToUnsigned<Floats> du32;
+      const hn::Rebind<uint16_t, Floats> du;
+      for (; j + N <= m.cols; j += N) {
+        const auto wide = hn::PromoteTo(du32, hn::LoadU(du, reinterpret_cast<const uint16_t*>(row) + j));
+        hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(wide)), d, out + j);
+      }
+      for (; j < m.cols; ++j) out[j] = bfloat16_to_float(Load16(row + 2 * j));
+      break;
+    }
+    default: {
+      RowCodes(m, stored, codes);
+      const size_t groups = m.groups;
+      float* minimum = parameters + groups;
+      RowParameters(m, stored, parameters);
+      for (size_t g = 0; g < groups; ++g)
+        AffineSpan(codes, g * m.group, HWY_MIN(m.cols, (g + 1) * m.group), m.offset, parameters[g],
+                   m.has_minimum ? minimum[g] : 0.0f, out);
+    }
+  }
+  for (j = m.cols; j < padded(m.cols); ++j) out[j] = 0.0f;
+}
+
+// out[k][kPanel] from 4-byte elements rows[kPanel][stride], k a multiple of 4. 4 x 4 elements at a time.
+inline void Transpose(const uint32_t* HWY_RESTRICT rows, size_t stride, size_t k, uint32_t* HWY_RESTRICT out) {
+  const hn::Full128<uint32_t> d;
+  const hn::Full128<uint64_t> d64;
+  for (size_t r = 0; r < kPanel; r += 4) {
+    const uint32_t* from = rows + r * stride;
+    for (size_t j = 0; j < k; j += 4) {
+      const auto a = hn::LoadU(d, from + j), b = hn::LoadU(d, from + stride + j);
+      const auto c = hn::LoadU(d, from + 2 * stride + j), e = hn::LoadU(d, from + 3 * stride + j);
+      const auto ab0 = hn::BitCast(d64, hn::InterleaveLower(d, a, b)),
+                 ab1 = hn::BitCast(d64, hn::InterleaveUpper(d, a, b));
+      const auto ce0 = hn::BitCast(d64, hn::InterleaveLower(d, c, e)),
+                 ce1 = hn::BitCast(d64, hn::InterleaveUpper(d, c, e));
+      uint32_t* to = out + j * kPanel + r;
+      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, ab0, ce0)), d, to);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, ab0, ce0)), d, to + kPanel);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, ab1, ce1)), d, to + 2 * kPanel);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, ab1, ce1)), d, to + 3 * kPanel);
+    }
+  }
+}
+
+inline void dequantize_row(const StoredMatrix& m, size_t row, const RowScratch& scratch, float* out) noexcept {
+  DequantizeStored(m, m.stored_row(row), scratch.codes, scratch.parameters, scratch.floats);
+  std::memcpy(out, scratch.floats, m.cols * sizeof(float));
+}
+
+inline void float_panel(const StoredMatrix& m, size_t row, size_t count, const RowScratch& scratch,
+                        float* panel) noexcept {
+  // An odd number of cache lines between rows, so that 32 rows do not fall into the same sets of the cache.
+  const size_t k = padded(m.cols), stride = k + 16;
+  for (size_t r = 0; r < count; ++r)
+    DequantizeStored(m, m.stored_row(row + r), scratch.codes, scratch.parameters, scratch.floats + r * stride);
+  for (size_t r = count; r < kPanel; ++r) std::memset(scratch.floats + r * stride, 0, k * sizeof(float));
+  Transpose(reinterpret_cast<const uint32_t*>(scratch.floats), stride, k, reinterpret_cast<uint32_t*>(panel));
+}
+
+inline void code_panel(const StoredMatrix& m, size_t row, size_t count, size_t block, const RowScratch& scratch,
+                       const CodePanel& panel) noexcept {
+  const size_t k = padded(m.cols), stride = k + 64, blocks = k / block, groups = m.groups, per_group = m.group / block;
+  float* scale = scratch.parameters;
+  float* minimum = scale + groups;
+  for (size_t r = 0; r < kPanel; ++r) {
+    if (r >= count) {
+      std::memset(scratch.codes + r * stride, 0, k);
+      for (size_t b = 0; b < blocks; ++b) panel.scales[b * kPanel + r] = 0.0f;
+      if (m.has_minimum)
+        for (size_t b = 0; b < blocks; ++b) panel.minima[b * kPanel + r] = 0.0f;
+      continue;
+    }
+    const size_t stored = m.stored_row(row + r);
+    RowCodes(m, stored, scratch.codes + r * stride);
+    RowParameters(m, stored, scale);
+    for (size_t b = 0; b < blocks; ++b) {
+      const size_t g =
+          HWY_MIN(b / per_group, groups - 1);  // padding may lie past the last group; its activations are zero
+      panel.scales[b * kPanel + r] = scale[g];
+      if (m.has_minimum) panel.minima[b * kPanel + r] = minimum[g];
+    }
+  }
+  Transpose(reinterpret_cast<const uint32_t*>(scratch.codes), stride / 4, k / 4,
+            reinterpret_cast<uint32_t*>(panel.codes));
+}
+
+inline void fill_codes(Kernels& kernels) {
+  kernels.dequantize_row = dequantize_row;
+  kernels.float_panel = float_panel;
+  kernels.code_panel = code_panel;
+}
+
+}  // namespace whit::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,230 @@
+// What happens between the products: norms, activations, rotary positions, softmax, rounding of activations to 8 bits.
+#if defined(WHIT_RUNTIME_CPU_VECTORS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef WHIT_RUNTIME_CPU_VECTORS_INL_H_
+#undef WHIT_RUNTIME_CPU_VECTORS_INL_H_
+#else
+#define WHIT_RUNTIME_CPU_VECTORS_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+
+#include <cmath>
+
+#include "runtime/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace whit::cpu::HWY_NAMESPACE {
+
+inline void rms_norm(const float* x, const float* gain, float epsilon, size_t n, float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  auto s0 = hn::Zero(d), s1 = hn::Zero(d);
+  size_t i = 0;
+  for (; i + 2 * N <= n; i += 2 * N) {
+    const auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + i + N);
+    s0 = hn::MulAdd(a, a, s0);
+    s1 = hn::MulAdd(b, b, s1);
+  }
+  float rest = 0.0f;
+  for (; i < n; ++i) rest += x[i] * x[i];
+  const float mean = (hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1))) + rest) / static_cast<float>(n);
+  const float factor = 1.0f / std::sqrt(mean + epsilon);
+  const auto f = hn::Set(d, factor);
+  for (i = 0; i + N <= n; i += N)
+    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, x + i), f), hn::LoadU(d, gain + i)), d, out + i);
+  for (; i < n; ++i) out[i] = x[i] * factor * gain[i];
+}
+
+template <class V>
+HWY_INLINE V Silu(V x) {
+  const Floats d;
+  // exp is defined up to 88; below -88 the value is smaller than the smallest normal float.
+  const auto low = hn::Set(d, -88.0f);
+  const auto value = hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(hn::Max(x, low)))));
+  return hn::IfThenZeroElse(hn::Lt(x, low), value);
+}
+
+// kPairs: multiply by `up`.
+template <bool kPairs>
+HWY_INLINE void SiluLoop(const float* gate, const float* up, size_t n, float* out) {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    const auto value = Silu(hn::LoadU(d, gate + i));
+    if constexpr (kPairs)
+      hn::StoreU(hn::Mul(value, hn::LoadU(d, up + i)), d, out + i);
+    else
+      hn::StoreU(value, d, out + i);
+  }
+  if (i < n) {  // the rest through a padded register, so that it rounds like the others
+    HWY_ALIGN float buffer[16] = {};
+    std::memcpy(buffer, gate + i, (n - i) * sizeof(float));
+    hn::Store(Silu(hn::Load(d, buffer)), d, buffer);
+    for (size_t j = i; j < n; ++j) out[j] = kPairs ? buffer[j - i] * up[j] : buffer[j - i];
+  }
+}
+
+inline void silu_multiply(const float* gate, const float* up, size_t n, float* out) noexcept {
+  SiluLoop<true>(gate, up, n, out);
+}
+inline void silu(const float* x, size_t n, float* out) noexcept { SiluLoop<false>(x, nullptr, n, out); }
+
+inline void add(const float* x, size_t n, float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) hn::StoreU(hn::Add(hn::LoadU(d, out + i), hn::LoadU(d, x + i)), d, out + i);
+  for (; i < n; ++i) out[i] += x[i];
+}
+
+inline void multiply(const float* x, const float* y, size_t n, float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, y + i)), d, out + i);
+  for (; i < n; ++i) out[i] = x[i] * y[i];
+}
+
+inline void rotate(const float* cosine, const float* sine, size_t dimensions, float* x) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= dimensions; i += N) {
+    const auto v = hn::LoadU(d, x + i);
+    const auto turned = hn::Mul(hn::Shuffle2301(v), hn::LoadU(d, sine + i));
+    hn::StoreU(hn::MulAdd(v, hn::LoadU(d, cosine + i), turned), d, x + i);
+  }
+  for (; i + 1 < dimensions; i += 2) {
+    const float a = x[i], b = x[i + 1];
+    x[i] = a * cosine[i] + b * sine[i];
+    x[i + 1] = b * cosine[i + 1] + a * sine[i + 1];
+  }
+}
+
+inline void softmax(float* x, size_t begin, size_t end, size_t padded_end) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  std::memset(x, 0, begin * sizeof(float));
+  std::memset(x + end, 0, (padded_end - end) * sizeof(float));
+  if (begin >= end) return;
+  float largest = x[begin];
+  size_t i = begin;
+  auto high = hn::Set(d, largest);
+  for (; i + N <= end; i += N) high = hn::Max(high, hn::LoadU(d, x + i));
+  largest = hn::GetLane(hn::MaxOfLanes(d, high));
+  for (; i < end; ++i) largest = HWY_MAX(largest, x[i]);
+  const auto top = hn::Set(d, largest);
+  auto sums = hn::Zero(d);
+  for (i = begin; i + N <= end; i += N) {
+    const auto e = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), top));
+    hn::StoreU(e, d, x + i);
+    sums = hn::Add(sums, e);
+  }
+  float sum = 0.0f;
+  if (i < end) {
+    HWY_ALIGN float buffer[16] = {};
+    std::memcpy(buffer, x + i, (end - i) * sizeof(float));
+    hn::Store(hn::Exp(d, hn::Sub(hn::Load(d, buffer), top)), d, buffer);
+    for (size_t j = 0; j < end - i; ++j) sum += x[i + j] = buffer[j];
+  }
+  sum += hn::GetLane(hn::SumOfLanes(d, sums));
+  const float factor = 1.0f / sum;
+  const auto f = hn::Set(d, factor);
+  for (i = begin; i + N <= end; i += N) hn::StoreU(hn::Mul(hn::LoadU(d, x + i), f), d, x + i);
+  for (; i < end; ++i) x[i] *= factor;
+}
+
+// Blocks of at least 8, so registers of 8 floats.
+inline void quantize(const float* x, size_t which, const QuantizedRows& out) noexcept {
+  const hn::CappedTag<float, 8> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const hn::Rebind<int8_t, decltype(d)> d8;
+  const Bytes32 du8;
+  const hn::RebindToSigned<Bytes32> ds8;
+  const hn::Repartition<int32_t, Bytes32> dsum;
+  const size_t N = hn::Lanes(d), k = padded(out.cols), blocks = out.blocks();
+  int8_t* HWY_RESTRICT codes = out.codes + which * k;
+  for (size_t b = 0; b < blocks; ++b) {
+    const size_t begin = b * out.block;
+    const float* block = x + begin;
+    float copy[32];
+    if (begin + out.block > out.cols) {
+      std::memset(copy, 0, sizeof(copy));
+      if (begin < out.cols) std::memcpy(copy, block, (out.cols - begin) * sizeof(float));
+      block = copy;
+    }
+    auto high = hn::Zero(d);
+    for (size_t i = 0; i < out.block; i += N) high = hn::Max(high, hn::Abs(hn::LoadU(d, block + i)));
+    const float largest = hn::GetLane(hn::MaxOfLanes(d, high));
+    // The smallest largest value whose inverse is finite; below it the block is as good as zero.
+    const bool zero = !(largest > 1e-30f);
+    const float scale = zero ? 0.0f : largest / 127.0f;
+    const auto inverse = hn::Set(d, zero ? 0.0f : 127.0f / largest);
+    auto sums = hn::Zero(di);
+    for (size_t i = 0; i < out.block; i += N) {
+      const auto q = hn::NearestInt(hn::Mul(hn::LoadU(d, block + i), inverse));
+      sums = hn::Add(sums, q);
+      hn::StoreU(hn::DemoteTo(d8, q), d8, codes + begin + i);
+    }
+    const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
+    out.scales[which * blocks + b] = scale;
+    out.sums[which * blocks + b] = scale * static_cast<float>(sum);
+    out.starts[which * blocks + b] = -out.offset * sum;
+  }
+  int32_t* HWY_RESTRICT lane_starts = out.lane_starts + which * (k / 4);
+  const auto ones = hn::Set(du8, uint8_t{1});
+  const auto minus = hn::Set(dsum, -out.offset);
+  for (size_t j = 0; j < k; j += hn::Lanes(du8)) {
+    const auto four = Dot4<false>(dsum, hn::Zero(dsum), ones, hn::LoadU(ds8, codes + j));
+    hn::StoreU(hn::Mul(four, minus), dsum, lane_starts + j / 4);
+  }
+}
+
+inline float read_memory(const float* x, size_t n) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  auto a = hn::Zero(d), b = a, c = a, e = a;
+  for (size_t i = 0; i < n; i += 4 * N) {
+    a = hn::Add(a, hn::LoadU(d, x + i));
+    b = hn::Add(b, hn::LoadU(d, x + i + N));
+    c = hn::Add(c, hn::LoadU(d, x + i + 2 * N));
+    e = hn::Add(e, hn::LoadU(d, x + i + 3 * N));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
+}
+
+// One round is kFmaFlops: on narrower registers more instructions are made of it.
+inline float fma_burst(size_t rounds) noexcept {
+  const Floats d;
+  const size_t repeats = 64 * 16 / hn::Lanes(d);
+  const auto x = hn::Set(d, 0.5f), y = hn::Set(d, 0.25f);
+  hn::Vec<Floats> sum[12];
+  HWY_UNROLL(12)
+  for (size_t i = 0; i < 12; ++i) sum[i] = hn::Set(d, static_cast<float>(i));
+  for (size_t r = 0; r < rounds * repeats; ++r) {
+    HWY_UNROLL(12)
+    for (size_t i = 0; i < 12; ++i) sum[i] = hn::MulAdd(sum[i], x, y);
+  }
+  auto all = sum[0];
+  HWY_UNROLL(12)
+  for (size_t i = 1; i < 12; ++i) all = hn::Add(all, sum[i]);
+  return hn::GetLane(hn::SumOfLanes(d, all));
+}
+
+inline void fill_vectors(Kernels& kernels) {
+  kernels.rms_norm = rms_norm;
+  kernels.silu_multiply = silu_multiply;
+  kernels.silu = silu;
+  kernels.add = add;
+  kernels.multiply = multiply;
+  kernels.rotate = rotate;
+  kernels.softmax = softmax;
+  kernels.quantize = quantize;
+  kernels.read_memory = read_memory;
+  kernels.fma_burst = fma_burst;
+}
+
+}  // namespace whit::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,255 @@
+#include "runtime/linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "format/grid.h"
+
+namespace whit {
+namespace {
+
+// Up to this many rows of activations, a matrix is walked row by row for each; above, panels are unpacked once for all.
+// A panel costs about as much to build as three products with its rows.
+constexpr size_t kFewTokens = 3;
+
+const uint8_t* bytes(std::span<const std::byte> part) { return reinterpret_cast<const uint8_t*>(part.data()); }
+
+void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::StoredMatrix& m,
+                std::vector<float>& columns) {
+  const GridOptions& options = format.grid_options();
+  const GridLayout at = format.layout(m.cols);
+  const auto part = [&](int index) {
+    return index < 0 ? std::span<const std::byte>() : tensor.parts[static_cast<size_t>(index)];
+  };
+  const auto set = [&](int index, const uint8_t*& begin, const uint8_t*& end) {
+    begin = bytes(part(index));
+    end = begin + part(index).size();
+  };
+  m.storage = cpu::Storage::grid;
+  m.row_bytes = at.code_bytes;
+  m.group = at.groups_per_row == 1 ? cpu::padded(m.cols) : at.group;
+  m.groups = at.groups_per_row;
+  m.has_minimum = true;
+  m.bits = static_cast<uint32_t>(options.bits);
+  m.parameter_bits = static_cast<uint32_t>(options.parameter_bits);
+  m.zero = options.zero == "integer"     ? cpu::Zero::integer
+           : options.zero == "symmetric" ? cpu::Zero::symmetric
+                                         : cpu::Zero::minimum;
+  set(at.codes, m.codes, m.codes_end);
+  set(at.scales, m.scales, m.scales_end);
+  set(at.minima, m.minima, m.minima_end);
+  set(at.zeros, m.zeros, m.zeros_end);
+  m.parameter_row_bytes = at.parameter_bytes;
+  m.zeros_row_bytes = at.zero_bytes;
+  m.row_scales = bytes(part(at.row_scales));
+  m.row_scales_bytes = static_cast<size_t>(at.row_scale_count) * 2;
+  for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j) {
+    uint16_t half;
+    std::memcpy(&half, bytes(part(at.columns)) + 2 * j, 2);
+    columns.push_back(half_to_float(half));
+  }
+}
+
+}  // namespace
+
+cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns) {
+  using cpu::Storage;
+  const StoredTensor& tensor = *view.tensor;
+  const std::string name = tensor.format->name();
+  cpu::StoredMatrix m;
+  m.rows = view.rows;
+  m.cols = tensor.shape.cols;
+  m.first_row = view.begin;
+  m.half_split_head = tensor.half_split_head;
+  m.codes = bytes(tensor.parts[0]);
+  m.codes_end = m.codes + tensor.parts[0].size();
+  columns.clear();
+  const auto dense = [&](Storage storage, size_t size) {
+    m.storage = storage;
+    m.row_bytes = m.cols * size;
+  };
+  const auto blocks = [&](Storage storage, size_t size, int32_t offset, bool minimum) {
+    m.storage = storage;
+    m.row_bytes = m.cols / 32 * size;
+    m.group = 32;
+    m.groups = m.cols / 32;
+    m.offset = offset;
+    m.has_minimum = minimum;
+  };
+  if (name == "f32")
+    dense(Storage::f32, 4);
+  else if (name == "f16")
+    dense(Storage::f16, 2);
+  else if (name == "bf16")
+    dense(Storage::bf16, 2);
+  else if (name == "q8_0")
+    blocks(Storage::q8_0, 34, 128, false);
+  else if (name == "q4_0")
+    blocks(Storage::q4_0, 18, 8, false);
+  else if (name == "q4_1")
+    blocks(Storage::q4_1, 20, 0, true);
+  else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
+    grid_parts(*grid, tensor, m, columns);
+  else
+    throw Error(ErrorKind::input, "the runtime has no kernel for this storage format", "tensor " + tensor.name, name,
+                "run it with --executor torch where that is offered, or convert the tensor");
+  return m;
+}
+
+Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
+  for (const TensorView& view : views) {
+    Part part;
+    Variant variant;
+    part.matrix = stored_matrix(view, variant.columns);
+    part.begin = rows_;
+    if (part.matrix.affine() && activations == ActivationType::int8) {
+      variant.int8 = true;
+      variant.block = part.matrix.activation_block();
+      variant.offset = part.matrix.offset;
+    }
+    const auto found = std::find(variants_.begin(), variants_.end(), variant);
+    part.variant = static_cast<size_t>(found - variants_.begin());
+    if (found == variants_.end()) variants_.push_back(std::move(variant));
+    rows_ += part.matrix.rows;
+    cols_ = part.matrix.cols;
+    parts_.push_back(part);
+  }
+}
+
+Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens)
+    : kernels_(kernels),
+      pool_(pool),
+      max_cols_(cpu::padded(max_cols)),
+      max_tokens_(max_tokens),
+      workers_(static_cast<size_t>(pool.threads())) {
+  for (Worker& worker : workers_) {
+    worker.codes = Buffer<uint8_t>(cpu::kPanel * (max_cols_ + 64));
+    worker.parameters = Buffer<float>(max_cols_ / 2 + 64);
+    worker.floats = Buffer<float>(cpu::kPanel * (max_cols_ + 16) + 16);
+    worker.panel = Buffer<float>(cpu::kPanel * max_cols_);
+    worker.panel_codes = Buffer<uint8_t>(cpu::kPanel * max_cols_);
+    worker.scales = Buffer<float>(cpu::kPanel * max_cols_ / 8);
+    worker.minima = Buffer<float>(cpu::kPanel * max_cols_ / 8);
+  }
+}
+
+void Multiplier::unpack_row(const Linear& linear, size_t row, float* out) {
+  const Linear::Part& part = linear.parts_.front();
+  kernels_.dequantize_row(part.matrix, row, workers_.front().scratch(), out);
+  const std::vector<float>& columns = linear.variants_[part.variant].columns;
+  if (!columns.empty()) kernels_.multiply(out, columns.data(), columns.size(), out);
+}
+
+void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
+  const size_t cols = linear.cols(), k = cpu::padded(cols), stride = row_stride(cols);
+  if (inputs_.size() < linear.variants_.size()) inputs_.resize(linear.variants_.size());
+  bool work = false;
+  for (size_t v = 0; v < linear.variants_.size(); ++v) {
+    const Linear::Variant& variant = linear.variants_[v];
+    Input& input = inputs_[v];
+    input.x = x;
+    if (!variant.columns.empty()) {
+      input.floats.reserve(max_tokens_ * row_stride(max_cols_));
+      // The stride follows cols, so what is padding now may have been data of a wider input.
+      std::memset(input.floats.data(), 0, tokens * stride * sizeof(float));
+      input.x = input.floats.data();
+      work = true;
+    }
+    if (!variant.int8) continue;
+    work = true;
+    input.quantized.cols = cols;
+    input.quantized.block = variant.block;
+    input.quantized.offset = variant.offset;
+    input.codes.reserve(tokens * k);
+    input.scales.reserve(tokens * k / 8);
+    input.sums.reserve(tokens * k / 8);
+    input.starts.reserve(tokens * k / 8);
+    input.lane_starts.reserve(tokens * k / 4);
+    input.quantized.codes = input.codes.data();
+    input.quantized.scales = input.scales.data();
+    input.quantized.sums = input.sums.data();
+    input.quantized.starts = input.starts.data();
+    input.quantized.lane_starts = input.lane_starts.data();
+  }
+  if (!work) return;
+  const auto one = [&](size_t t) {
+    for (size_t v = 0; v < linear.variants_.size(); ++v) {
+      const Linear::Variant& variant = linear.variants_[v];
+      Input& input = inputs_[v];
+      if (!variant.columns.empty())
+        kernels_.multiply(x + t * stride, variant.columns.data(), cols, input.floats.data() + t * stride);
+      if (variant.int8) kernels_.quantize(input.x + t * stride, t, input.quantized);
+    }
+  };
+  if (tokens <= kFewTokens) {
+    for (size_t t = 0; t < tokens; ++t) one(t);
+  } else {
+    pool_.parallel_for(tokens, 1, [&](size_t begin, size_t end, int) {
+      for (size_t t = begin; t < end; ++t) one(t);
+    });
+  }
+}
+
+void Multiplier::rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride) {
+  const size_t stride = row_stride(linear.cols());
+  pool_.parallel_for(linear.rows(), 8, [&](size_t begin, size_t end, int worker) {
+    const cpu::RowScratch scratch = workers_[static_cast<size_t>(worker)].scratch();
+    for (const Linear::Part& part : linear.parts_) {
+      const size_t first = std::max(begin, part.begin), last = std::min(end, part.begin + part.matrix.rows);
+      if (first >= last) continue;
+      const Input& input = inputs_[part.variant];
+      for (size_t t = 0; t < tokens; ++t) {
+        float* to = out + t * out_stride + first;
+        if (linear.variants_[part.variant].int8)
+          kernels_.matvec_i8(part.matrix, first - part.begin, last - part.begin, input.quantized, t, scratch, to);
+        else
+          kernels_.matvec_f32(part.matrix, first - part.begin, last - part.begin, input.x + t * stride, scratch, to);
+      }
+    }
+  });
+}
+
+void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out, size_t out_stride) {
+  struct Task {
+    const Linear::Part* part;
+    size_t row, count;
+  };
+  std::vector<Task> tasks;
+  for (const Linear::Part& part : linear.parts_)
+    for (size_t row = 0; row < part.matrix.rows; row += cpu::kPanel)
+      tasks.push_back({&part, row, std::min(cpu::kPanel, part.matrix.rows - row)});
+  const size_t stride = row_stride(linear.cols());
+  pool_.parallel_for(tasks.size(), 1, [&](size_t begin, size_t end, int which) {
+    const Worker& worker = workers_[static_cast<size_t>(which)];
+    const cpu::RowScratch scratch = worker.scratch();
+    const cpu::CodePanel panel = {worker.panel_codes.data(), worker.scales.data(), worker.minima.data()};
+    for (size_t i = begin; i < end; ++i) {
+      const auto& [part, row, count] = tasks[i];
+      const cpu::StoredMatrix& matrix = part->matrix;
+      const Input& input = inputs_[part->variant];
+      float* to = out + part->begin + row;
+      if (linear.variants_[part->variant].int8) {
+        kernels_.code_panel(matrix, row, count, input.quantized.block, scratch, panel);
+        kernels_.gemm_i8(input.quantized, 0, tokens, panel, matrix, to, out_stride, count);
+      } else {
+        kernels_.float_panel(matrix, row, count, scratch, worker.panel.data());
+        kernels_.gemm_f32(input.x, stride, tokens, worker.panel.data(), cpu::kPanel, matrix.cols, to, out_stride,
+                          count);
+      }
+    }
+  });
+}
+
+void Multiplier::multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride) {
+  if (tokens == 0) return;
+  WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.cols()) <= max_cols_);
+  prepare(linear, x, tokens);
+  if (tokens <= kFewTokens)
+    rows_for_few(linear, tokens, out, out_stride);
+  else
+    panels_for_many(linear, tokens, out, out_stride);
+}
+
+}  // namespace whit

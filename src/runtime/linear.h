@@ -1,0 +1,89 @@
+// Products with stored matrices: what a model's linear layer is to the executor.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/threads.h"
+#include "format/tensor.h"
+#include "runtime/buffer.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/runtime.h"
+
+namespace whit {
+
+// Floats between the rows of an activation matrix of `cols` columns: padded, and an odd number of cache lines, so that
+// consecutive rows do not compete for the same cache sets.
+inline size_t row_stride(size_t cols) { return cpu::padded(cols) + (cpu::padded(cols) / 16 % 2 == 0 ? 16 : 32); }
+
+// The view as kernels see it. ErrorKind::input for a format without kernels. `columns` receives column scales, if any.
+cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns);
+
+// One or more matrices that read the same input; their outputs lie one after another.
+class Linear {
+ public:
+  Linear() = default;
+  Linear(std::span<const TensorView> views, ActivationType activations);
+  size_t rows() const noexcept { return rows_; }
+  size_t cols() const noexcept { return cols_; }
+
+ private:
+  friend class Multiplier;
+  // A form in which the input is wanted: as floats, or rounded to 8 bits; scaled by columns first where a part has
+  // them.
+  struct Variant {
+    std::vector<float> columns;
+    bool int8 = false;
+    size_t block = 0;
+    int32_t offset = 0;
+    bool operator==(const Variant&) const = default;
+  };
+  struct Part {
+    cpu::StoredMatrix matrix;
+    size_t begin = 0;  // of its outputs
+    size_t variant = 0;
+  };
+  std::vector<Part> parts_;
+  std::vector<Variant> variants_;
+  size_t rows_ = 0, cols_ = 0;
+};
+
+// Scratch and the pool: one per session.
+class Multiplier {
+ public:
+  // For linears of up to max_cols inputs and up to max_tokens rows of activations a call.
+  Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens);
+  // out[t][0..rows) = linear * x[t], t < tokens. x has stride row_stride(cols) and is zero past cols.
+  void multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride);
+  // Row `row` of the (first) matrix as floats.
+  void unpack_row(const Linear& linear, size_t row, float* out);
+  const cpu::Kernels& kernels() const noexcept { return kernels_; }
+  ThreadPool& pool() const noexcept { return pool_; }
+
+ private:
+  struct Worker {
+    Buffer<uint8_t> codes, panel_codes;
+    Buffer<float> parameters, floats, panel, scales, minima;
+    cpu::RowScratch scratch() const { return {codes.data(), parameters.data(), floats.data()}; }
+  };
+  struct Input {  // of one variant
+    Buffer<float> floats, scales, sums;
+    Buffer<int8_t> codes;
+    Buffer<int32_t> starts, lane_starts;
+    cpu::QuantizedRows quantized;
+    const float* x = nullptr;
+  };
+  void prepare(const Linear& linear, const float* x, size_t tokens);
+  void rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride);
+  void panels_for_many(const Linear& linear, size_t tokens, float* out, size_t out_stride);
+
+  const cpu::Kernels& kernels_;
+  ThreadPool& pool_;
+  size_t max_cols_, max_tokens_;
+  std::vector<Worker> workers_;
+  std::vector<Input> inputs_;
+};
+
+}  // namespace whit
