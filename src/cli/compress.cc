@@ -146,7 +146,7 @@ VerbBody declare_compress(CLI::App& app) {
       throw;
     }
     if (o->json)
-      write_result(result);
+      write_json(result);
     else
       write_result(std::string_view(summary(result, o->explain) + (o->explain ? explanation(result) : "")));
   };
@@ -161,7 +161,7 @@ VerbBody declare_calibrate(CLI::App& app) {
     o->request.verify = !o->no_verify;
     const Json result = calibrate(o->request, terminal);
     if (o->json)
-      write_result(result);
+      write_json(result);
     else
       write_result(std::string_view(fmt::format("kept in {} after {:.1f} s\n{}", result.at("cache").get<std::string>(),
                                                 result.at("seconds").get<double>(), explanation(result))));

@@ -1,4 +1,4 @@
-#include "cli/toml.h"
+#include "base/toml.h"
 
 #include <gtest/gtest.h>
 #include <toml++/toml.h>
@@ -11,7 +11,7 @@ TEST(Toml, ARecipeReadsBackAsItWas) {
     "step": [{"method": "gptq", "tensors": "blk.*", "damp_ratio": 0.01, "act_order": true,
               "format": {"name": "grid", "bits": 3, "group": 64}},
              {"method": "rtn", "tensors": "token_embd.weight", "note": "quote \" and \\ and \n line", "format": "q8_0", "none": null}]})");
-  const std::string text = to_toml(recipe);
+  const std::string text = json_to_toml(recipe);
   const toml::table table = toml::parse(text);
   EXPECT_EQ(table["whit"].value<int64_t>(), 1);
   EXPECT_EQ(table["calibrate"]["tokens"].value<int64_t>(), 8192);
