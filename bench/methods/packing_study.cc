@@ -1,6 +1,6 @@
 // Weighted error per stored byte of the grid's packings on a model's linears, as docs/design/grid-packing.md shows it.
 //   packing_study MODEL --text FILE [--blocks 1,14,28] [--tokens 8192] [--method gptq] [--options JSON] [--threads 2]
-//                 [--bits 3,4] [--set all|narrow|zero|groups]
+//                 [--bits 3,4] [--set all|narrow|zero|groups] or [--format JSON]
 // Inputs of a block are those of the unquantized model. Prints one Markdown row a format: stored bits per weight,
 // relative loss trace(d H d^T) / trace(w H w^T) of each kind of unit (pooled over the blocks), and all of them
 // together.
@@ -29,7 +29,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 struct Arguments {
   std::string model, text, method = "gptq", set = "all";
   std::vector<int64_t> blocks = {1, 14, 28}, bits = {3, 4};
-  Json options = Json::object();
+  Json options = Json::object(), format;
   uint64_t tokens = 8192;
   int threads = 0;
 };
@@ -57,6 +57,8 @@ Arguments parse(int argc, char** argv) {
       a.method = value;
     else if (key == "--set")
       a.set = value;
+    else if (key == "--format")
+      a.format = Json::parse(value);
     else if (key == "--options")
       a.options = Json::parse(value);
     else if (key == "--blocks")
@@ -140,6 +142,7 @@ std::vector<TensorState> load_units(const Arguments& arguments, const Model& mod
 
 std::vector<FormatPtr> formats(const Arguments& arguments) {
   std::vector<FormatPtr> out;
+  if (!arguments.format.is_null()) return {make_format_from(arguments.format, "--format")};
   for (const int64_t bits : arguments.bits) {
     for (const int group : {16, 32, 64, 128})
       for (const int parameter_bits : {6, 8, 16})
