@@ -176,15 +176,18 @@ int study(const Arguments& arguments) {
       unit.plan = format;
       const StageReport report = method->quantize(unit, {pool});
       loss[unit.unit.kind] += report.loss;
-      whole[unit.unit.kind] += report.loss / report.relative_loss;
+      // An exact fit (the source's own grid) says nothing about the size of the unit; it counts as 1e-12.
+      const double relative = std::max(report.relative_loss, 1e-12);
+      if (report.relative_loss > 0) whole[unit.unit.kind] += report.loss / relative;
       const double count = static_cast<double>(unit.weights.data.size());
       bytes += static_cast<double>(unit.packed->bytes());
       weights += count;
-      log_loss += count * std::log(report.relative_loss);
+      log_loss += count * std::log(relative);
       unit.packed.reset();
     }
     std::string row = fmt::format("| {} | {:.3f} |", format->label(), 8 * bytes / weights);
-    for (const std::string& kind : kinds) row += fmt::format(" {:.3e} |", loss[kind] / whole[kind]);
+    for (const std::string& kind : kinds)
+      row += fmt::format(" {:.3e} |", whole[kind] > 0 ? loss[kind] / whole[kind] : 0.0);
     std::printf("%s %.3e | %.2f |\n", row.c_str(), std::exp(log_loss / weights), seconds_since(begin));
     std::fflush(stdout);
   }
