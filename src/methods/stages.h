@@ -66,7 +66,7 @@ class Method {
   virtual Json options() const = 0;  // all of them, normalized
 };
 
-// weight + statistics + format -> codes. Sets state.packed; leaves state.weights alone.
+// weight + statistics + format -> codes. Sets state.packed; leaves state.weights alone. One thread at a time an instance.
 class Quantizer : public Method {
  public:
   virtual StageReport quantize(TensorState& state, const MethodContext& context) const = 0;

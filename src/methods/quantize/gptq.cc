@@ -95,7 +95,7 @@ class Gptq final : public Quantizer {
     if (!state.statistics || state.statistics->tokens == 0)
       throw Error(ErrorKind::usage, "gptq needs statistics of the unit's inputs and there are none", state.unit.name,
                   "", "calibrate first, or rtn");
-    const Factor factor = factorize(state.statistics->gram, options_, state.unit.name);
+    const Factor& factor = factor_of(state);
 
     std::vector<float> importance;
     if (options_.importance == "activations") importance = input_importance(state);
@@ -118,6 +118,17 @@ class Gptq final : public Quantizer {
   }
 
  private:
+  // The factorization of 1536 inputs costs more than rounding a few hundred rows, and whoever tries several formats on one
+  // unit asks with the same statistics each time; so the last one is kept. An instance serves one thread at a time.
+  const Factor& factor_of(const TensorState& state) const {
+    if (seen_.lock() != state.statistics) {
+      seen_.reset();
+      factor_ = factorize(state.statistics->gram, options_, state.unit.name);
+      seen_ = state.statistics;
+    }
+    return factor_;
+  }
+
   static void round_with_feedback(const TensorState& state, const AffineFormat& format, const Factor& factor,
                                   AffineCodes& codes, ThreadPool& pool) {
     const size_t rows = codes.shape.rows, cols = codes.shape.cols;
@@ -175,6 +186,8 @@ class Gptq final : public Quantizer {
   }
 
   GptqOptions options_;
+  mutable std::weak_ptr<const UnitStatistics> seen_;
+  mutable Factor factor_;
 };
 
 }  // namespace
