@@ -11,9 +11,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace whit::cpu::HWY_NAMESPACE {
 
-// AVX-512 has 32 registers: 2 x 12 accumulators, two of weights and a broadcast fit; elsewhere 16: 2 x 6.
-constexpr size_t kFloatTokens = HWY_MAX_BYTES == 64 ? 12 : 6;
-constexpr size_t kCodeTokens = HWY_MAX_BYTES == 64 ? 6 : 2;
+// AVX-512 has 32 registers: 2 x 12 accumulators, two of weights and a broadcast fit; elsewhere 16: 2 x 6. Emulated
+// registers are memory: small tiles compile fast.
+constexpr bool kEmulated = HWY_TARGET == HWY_EMU128;
+constexpr size_t kFloatTokens = HWY_MAX_BYTES == 64 ? 12 : kEmulated ? 2 : 6;
+constexpr size_t kCodeTokens = HWY_MAX_BYTES == 64 ? 6 : kEmulated ? 1 : 2;
 
 // c[t][0..n) for kTokens tokens and all columns of the panel, two registers of columns at a time.
 template <size_t kTokens>
@@ -61,14 +63,15 @@ inline void gemm_f32(const float* a, size_t lda, size_t m, const float* b, size_
     FloatTile<kFloatTokens>(a + t * lda, lda, b, ldb, k, c + t * ldc, ldc, n);
   if constexpr (kFloatTokens == 12)
     for (; t + 6 <= m; t += 6) FloatTile<6>(a + t * lda, lda, b, ldb, k, c + t * ldc, ldc, n);
-  for (; t + 3 <= m; t += 3) FloatTile<3>(a + t * lda, lda, b, ldb, k, c + t * ldc, ldc, n);
+  if constexpr (kFloatTokens > 3)
+    for (; t + 3 <= m; t += 3) FloatTile<3>(a + t * lda, lda, b, ldb, k, c + t * ldc, ldc, n);
   for (; t < m; ++t) FloatTile<1>(a + t * lda, lda, b, ldb, k, c + t * ldc, ldc, n);
 }
 
 // Integer sums over one activation block, then scaled into float accumulators. kSteps = block / 4.
-template <size_t kTokens, size_t kSteps, bool kWide, bool kMinimum>
-HWY_INLINE void CodeTile(const QuantizedRows& a, size_t first, const CodePanel& panel, float* HWY_RESTRICT c,
-                         size_t ldc, size_t n) {
+template <size_t kTokens, size_t kSteps, bool kWide>
+HWY_INLINE void CodeTile(const QuantizedRows& a, size_t first, const CodePanel& panel, bool minimum,
+                         float* HWY_RESTRICT c, size_t ldc, size_t n) {
   const Floats d;
   const Ints di;
   const hn::Repartition<uint8_t, Ints> du8;
@@ -109,7 +112,7 @@ HWY_INLINE void CodeTile(const QuantizedRows& a, size_t first, const CodePanel& 
         left[t] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sum0[t]), x), s0, left[t]);
         right[t] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sum1[t]), x), s1, right[t]);
       }
-      if constexpr (kMinimum) {
+      if (minimum) {
         const V m0 = hn::LoadU(d, panel.minima + block * kPanel + column);
         const V m1 = hn::LoadU(d, panel.minima + block * kPanel + column + N);
         HWY_UNROLL(8)
@@ -135,26 +138,27 @@ HWY_INLINE void CodeTile(const QuantizedRows& a, size_t first, const CodePanel& 
   }
 }
 
-template <size_t kSteps, bool kWide, bool kMinimum>
-HWY_NOINLINE void CodeTiles(const QuantizedRows& a, size_t first, size_t m, const CodePanel& panel, float* c,
-                            size_t ldc, size_t n) {
+template <size_t kSteps, bool kWide>
+HWY_NOINLINE void CodeTiles(const QuantizedRows& a, size_t first, size_t m, const CodePanel& panel, bool minimum,
+                            float* c, size_t ldc, size_t n) {
   size_t t = 0;
   for (; t + kCodeTokens <= m; t += kCodeTokens)
-    CodeTile<kCodeTokens, kSteps, kWide, kMinimum>(a, first + t, panel, c + t * ldc, ldc, n);
-  for (; t < m; ++t) CodeTile<1, kSteps, kWide, kMinimum>(a, first + t, panel, c + t * ldc, ldc, n);
+    CodeTile<kCodeTokens, kSteps, kWide>(a, first + t, panel, minimum, c + t * ldc, ldc, n);
+  if constexpr (kCodeTokens > 1)
+    for (; t < m; ++t) CodeTile<1, kSteps, kWide>(a, first + t, panel, minimum, c + t * ldc, ldc, n);
+}
+
+// Codes above 127 need another dot product, except with VNNI and where it is emulated.
+HWY_INLINE bool NeedsWide(const StoredMatrix& w) {
+  return !WHIT_HAS_VNNI && !kEmulated && (w.storage == Storage::q8_0 || w.bits == 8);
 }
 
 template <size_t kSteps>
 HWY_INLINE void CodeTilesFor(const QuantizedRows& a, size_t first, size_t m, const CodePanel& panel,
                              const StoredMatrix& w, float* c, size_t ldc, size_t n) {
-  // With VNNI the width of codes makes no difference.
-  const bool wide = !WHIT_HAS_VNNI && (w.storage == Storage::q8_0 || w.bits == 8);
-  if (w.has_minimum) {
-    if (wide) return CodeTiles<kSteps, !WHIT_HAS_VNNI, true>(a, first, m, panel, c, ldc, n);
-    return CodeTiles<kSteps, false, true>(a, first, m, panel, c, ldc, n);
-  }
-  if (wide) return CodeTiles<kSteps, !WHIT_HAS_VNNI, false>(a, first, m, panel, c, ldc, n);
-  CodeTiles<kSteps, false, false>(a, first, m, panel, c, ldc, n);
+  if constexpr (!WHIT_HAS_VNNI && !kEmulated)
+    if (NeedsWide(w)) return CodeTiles<kSteps, true>(a, first, m, panel, w.has_minimum, c, ldc, n);
+  CodeTiles<kSteps, false>(a, first, m, panel, w.has_minimum, c, ldc, n);
 }
 
 inline void gemm_i8(const QuantizedRows& a, size_t first, size_t m, const CodePanel& panel, const StoredMatrix& w,
@@ -282,10 +286,9 @@ HWY_INLINE void CodeRows(const StoredMatrix& m, size_t begin, size_t end, const 
 
 inline void matvec_i8(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
                       const RowScratch& scratch, float* out) noexcept {
-  if (!WHIT_HAS_VNNI && (m.storage == Storage::q8_0 || m.bits == 8))
-    CodeRows<true>(m, begin, end, x, which, scratch, out);
-  else
-    CodeRows<false>(m, begin, end, x, which, scratch, out);
+  if constexpr (!WHIT_HAS_VNNI && !kEmulated)
+    if (NeedsWide(m)) return CodeRows<true>(m, begin, end, x, which, scratch, out);
+  CodeRows<false>(m, begin, end, x, which, scratch, out);
 }
 
 inline void fill_matmul(Kernels& kernels) {
