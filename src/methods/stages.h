@@ -71,6 +71,8 @@ class Quantizer : public Method {
  public:
   virtual StageReport quantize(TensorState& state, const MethodContext& context) const = 0;
   virtual bool needs_statistics() const = 0;  // false: works without
+  // Bytes held while a unit of this shape is rounded, besides its weights, its gram and the packed result.
+  virtual uint64_t scratch_bytes(Shape shape) const = 0;
 };
 
 // One possible format of a unit.

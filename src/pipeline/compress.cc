@@ -16,8 +16,6 @@
 namespace whit {
 namespace {
 
-constexpr uint64_t kProbeTokens = 2048;
-
 class Job {
  public:
   Job(const CompressRequest& request, Progress& progress)

@@ -5,24 +5,56 @@
 #include "model/torch/executor.h"
 
 namespace whit {
+namespace {
+
+// Drawing windows: the default text of 4 MB, its token ids, the tokenizer; measured on a model too small to matter otherwise.
+constexpr uint64_t kTextBytes = uint64_t{30} << 20;
+
+uint64_t dense_bytes(const UnitPlan& unit) { return unit.unit.rows * unit.unit.cols * sizeof(float); }
+
+// Rounding one unit: its weights, the source's bytes while they are read, what the method holds, the result twice (packed, and
+// as the journal's entry).
+uint64_t rounding_bytes(const UnitPlan& unit) {
+  const Shape shape{unit.unit.rows, unit.unit.cols};
+  if (unit.copied) return 2 * unit.bytes;
+  const uint64_t scratch =
+      as_affine(unit.format) ? make_quantizer(unit.method, unit.options)->scratch_bytes(shape) : 0;
+  return dense_bytes(unit) + scratch + 2 * unit.bytes;
+}
+
+}  // namespace
 
 uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, uint64_t baseline,
                         bool measures) {
   const ModelSpec& spec = model.spec;
-  uint64_t largest_unit = 0, block = 0, largest_end = 0;
+  const auto tokens = static_cast<uint64_t>(calibrate.tokens), context = static_cast<uint64_t>(calibrate.context);
+  const uint64_t row = spec.width * sizeof(float);
+  uint64_t block_unit = 0, block = 0, block_grams = 0, ends = 0, largest_end = 0;
   for (const UnitPlan& unit : plan.units) {
-    const uint64_t bytes = unit.unit.rows * unit.unit.cols * sizeof(float);
-    if (unit.unit.block < 0)
-      largest_end = std::max(largest_end, bytes);
-    else
-      largest_unit = std::max(largest_unit, bytes);
-    if (unit.unit.block == 0) block += bytes;
+    if (unit.unit.block < 0) {
+      ends = std::max(ends, rounding_bytes(unit));
+      largest_end = std::max(largest_end, dense_bytes(unit));
+    } else {
+      block_unit = std::max(block_unit, rounding_bytes(unit));
+    }
+    if (unit.unit.block == 0) {
+      block += dense_bytes(unit);
+      block_grams += unit.unit.cols * unit.unit.cols * sizeof(float);
+    }
   }
-  const uint64_t activations = static_cast<uint64_t>(calibrate.tokens) * spec.width * sizeof(float);
-  const uint64_t scratch = block_scratch_bytes(spec, static_cast<uint64_t>(calibrate.context));
-  const uint64_t walking = block + 3 * largest_unit + 2 * activations + scratch;
-  const uint64_t end = largest_end + largest_end;
-  return baseline + std::max({walking, end, measures ? walking : uint64_t{0}});
+  uint64_t peak = std::max(ends, block_unit);
+  if (plan.needs_statistics()) {
+    peak = std::max(peak, kTextBytes);
+    peak = std::max(peak, block + block_grams + 2 * tokens * row + std::max(block_unit, block_scratch_bytes(spec, context)));
+  }
+  if (measures) {
+    const uint64_t probe = std::max(kProbeTokens, context);
+    // Forward and backward: the inputs of all blocks. Then per block: calibration, held-out and one stream per kind.
+    peak = std::max(peak, (spec.layers + 3) * probe * row + 3 * block + 4 * block_scratch_bytes(spec, context));
+    peak = std::max(peak, 2 * block + 2 * block_grams + (tokens + 6 * probe) * row + block_unit);
+    peak = std::max(peak, 2 * largest_end + largest_end / 2 + (tokens + 6 * probe) * row);
+  }
+  return baseline + peak;
 }
 
 }  // namespace whit

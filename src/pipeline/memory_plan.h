@@ -5,6 +5,8 @@
 
 namespace whit {
 
+constexpr uint64_t kProbeTokens = 2048;  // on which sensitivities and real KL are measured
+
 // `baseline`: what the process holds before the job. `measures`: the job measures sensitivities (an allocate step).
 uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, uint64_t baseline,
                         bool measures);

@@ -45,15 +45,20 @@ Matrix unpack_all(const Packed& packed) {
   return dense;
 }
 
-// 1/2 sum_r F_r (d_r G d_r^T)
+// 1/2 sum_r F_r (d_r G d_r^T), a few hundred rows at a time: an embedding's difference is not held as a whole.
 double weighted_error(const Matrix& original, const Matrix& rounded, const Matrix& gram, const std::vector<float>& fisher,
                       uint64_t stride) {
-  Matrix difference(original.rows, original.cols);
-  for (size_t i = 0; i < difference.data.size(); ++i) difference.data[i] = rounded.data[i] - original.data[i];
-  std::vector<double> errors(original.rows);
-  quadratic_forms(difference, gram, errors);
+  constexpr size_t kRows = 512;
+  Matrix difference(std::min(kRows, original.rows), original.cols);
+  std::vector<double> errors(difference.rows);
   double sum = 0;
-  for (size_t r = 0; r < errors.size(); ++r) sum += fisher[r * stride] * errors[r];
+  for (size_t begin = 0; begin < original.rows; begin += kRows) {
+    const size_t count = std::min(kRows, original.rows - begin);
+    for (size_t i = 0; i < count * original.cols; ++i)
+      difference.data[i] = rounded.row(begin)[i] - original.row(begin)[i];
+    quadratic_forms({difference.data.data(), count, original.cols, original.cols}, gram, std::span(errors).first(count));
+    for (size_t r = 0; r < count; ++r) sum += fisher[(begin + r) * stride] * errors[r];
+  }
   return 0.5 * sum;
 }
 

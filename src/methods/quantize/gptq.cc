@@ -83,6 +83,12 @@ class Gptq final : public Quantizer {
   explicit Gptq(const GptqOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
   bool needs_statistics() const override { return true; }
+  uint64_t scratch_bytes(Shape shape) const override {
+    // Moving copy of the weights and a block of errors; codes; scales and minima (groups of 32, and the source's own); three
+    // doubles of the factorization.
+    return shape.rows * (shape.cols + kBlock) * sizeof(float) + shape.count() + shape.count() / 2 +
+           24 * shape.cols * shape.cols;
+  }
 
   StageReport quantize(TensorState& state, const MethodContext& context) const override {
     check_unit(state);

@@ -30,6 +30,9 @@ class Rtn final : public Quantizer {
   explicit Rtn(const RtnOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
   bool needs_statistics() const override { return options_.importance == "activations"; }
+  uint64_t scratch_bytes(Shape shape) const override {
+    return shape.count() + shape.count() / 2;  // codes; scales and minima in groups of 32, and the source's own
+  }
 
   StageReport quantize(TensorState& state, const MethodContext& context) const override {
     check_unit(state);
