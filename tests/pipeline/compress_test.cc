@@ -55,7 +55,7 @@ class CompressTest : public testing::Test {
     result.output = folder_ / name;
     result.recipe = preset_recipe(preset);
     result.recipe.calibrate.data = (folder_ / "text.txt").string();
-    result.recipe.calibrate.tokens = 2048;
+    result.recipe.calibrate.tokens = 1024;
     result.recipe.calibrate.context = 128;
     result.cache = folder_ / "cache";
     result.threads = 2;
@@ -164,7 +164,7 @@ TEST_F(CompressTest, FitInterruptedAnywhereEndsInTheSameBytes) {
   CompressRequest stopped = whole;
   stopped.output = folder_ / "stopped.gguf";
   stopped.cache = folder_ / "other-cache";
-  for (int at = 0; at < 200; ++at) {
+  for (int at = 0; at < 200; at += 3) {
     StopAt stop(at);
     try {
       compress(stopped, stop);
