@@ -67,6 +67,11 @@ void bench(const BenchOptions& options, Terminal& terminal) {
   std::vector<std::string> kinds = {"fp32", "int8"};
   if (!options.activations.empty()) kinds = {options.activations};
 
+  for (const std::string& kind : kinds) {
+    ExecutorChoice choice = options.executor;
+    choice.activations = kind;
+    choice.check();
+  }
   std::vector<Row> rows;
   std::string isa;
   terminal.begin("measuring", static_cast<double>(threads.size() * kinds.size()) * 2 * options.speed.repeats);
@@ -76,9 +81,7 @@ void bench(const BenchOptions& options, Terminal& terminal) {
     for (const std::string& kind : kinds) {
       ExecutorChoice choice = options.executor;
       choice.activations = kind;
-      RuntimeOptions runtime;
-      runtime.isa = choice.isa;
-      isa = isa_in_use(runtime);
+      isa = isa_in_use(choice.runtime_options());
       const auto scorer = open_scorer(model, pool, choice);
       Row row{pool.threads(), kind, measure_speed(*scorer, options.speed, terminal), peaks, not_measured, not_measured};
       if (peaks.read_gigabytes_per_second > 0)

@@ -172,12 +172,13 @@ VerbBody declare_calibrate(CLI::App& app) {
 
 Verb compress_verb() {
   return {"compress", "make a model fit a number of bytes",
-          "whit compress .whit/models/SmolLM2-135M-Instruct.Q4_1.gguf --fit 60MB -o small.gguf", true, declare_compress};
+          "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data README.md --calibration-tokens 512 "
+          "--context 64 -o small.gguf", true, declare_compress};
 }
 
 Verb calibrate_verb() {
   return {"calibrate", "measure once what every size of a model needs to know",
-          "whit calibrate .whit/models/SmolLM2-135M-Instruct.Q4_1.gguf", true, declare_calibrate};
+          "whit calibrate tests/data/models/stories260K.gguf --data README.md --calibration-tokens 512 --context 64", true, declare_calibrate};
 }
 
 }  // namespace whit

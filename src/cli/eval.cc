@@ -171,6 +171,7 @@ void dump_logits(const EvalOptions& options, Terminal& terminal) {
 }
 
 void eval(const EvalOptions& options, Terminal& terminal) {
+  options.executor.check();
   if (options.ids.empty() != options.dump_logits.empty())
     throw Error(ErrorKind::usage, "--ids and --dump-logits go together", "whit eval",
                 options.ids.empty() ? "--dump-logits" : "--ids", "--ids FILE --dump-logits OUT.safetensors");

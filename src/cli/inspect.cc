@@ -35,6 +35,16 @@ std::string shape_text(const StoredTensor& tensor) {
                                 : fmt::format("{} x {}", tensor.shape.rows, tensor.shape.cols);
 }
 
+// "header", or the name of the damaged tensor, from where a checksum's error says it is: "FILE: header..." or
+// "FILE: tensor NAME".
+std::string damaged_part(const Error& error, const std::string& path) {
+  std::string part = error.where();
+  if (part.rfind(path + ": ", 0) == 0) part.erase(0, path.size() + 2);
+  if (part.rfind("header", 0) == 0) return "header";
+  if (part.rfind("tensor ", 0) == 0) part.erase(0, 7);
+  return part;
+}
+
 // The same keys where nothing of the file can be believed.
 Json damaged_json(const std::string& damaged) {
   ModelRecord record;
@@ -154,7 +164,7 @@ void inspect(const InspectOptions& options, Terminal& terminal) {
     model = load_model(options.model, load);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::integrity && options.json && !options.tokenize) {
-      write_json(damaged_json(error.where()));
+      write_json(damaged_json(damaged_part(error, options.model)));
       finish_results();
     }
     throw;

@@ -36,33 +36,46 @@ ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& cho
   return load_model(path, options);
 }
 
-std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& pool, const ExecutorChoice& choice) {
+void ExecutorChoice::check() const {
   const std::vector<std::string> kinds = {"fp32", "int8"}, executors = {"runtime", "torch"};
-  if (choice.activations != "fp32" && choice.activations != "int8")
-    throw Error(ErrorKind::usage, "unknown kind of activations", "--activations", choice.activations,
-                suggest_name(choice.activations, kinds));
-  if (choice.executor == "torch") {
-    if (choice.activations != "fp32")
-      throw Error(ErrorKind::usage, "the executor torch has no such activations", "--activations", choice.activations,
-                  "--executor runtime");
-    if (!choice.isa.empty())
-      throw Error(ErrorKind::usage, "the executor torch chooses its instructions itself", "--isa", choice.isa,
-                  "--executor runtime");
+  if (activations != "fp32" && activations != "int8")
+    throw Error(ErrorKind::usage, "unknown kind of activations", "--activations", activations,
+                suggest_name(activations, kinds));
+  if (executor == "runtime") {
+    isa_in_use(runtime_options());
+    return;
+  }
+  if (executor != "torch")
+    throw Error(ErrorKind::usage, "unknown executor", "--executor", executor, suggest_name(executor, executors));
 #ifdef WHIT_LEARN
+  if (activations != "fp32")
+    throw Error(ErrorKind::usage, "the executor torch has no such activations", "--activations", activations,
+                "--executor runtime");
+  if (!isa.empty())
+    throw Error(ErrorKind::usage, "the executor torch chooses its instructions itself", "--isa", isa,
+                "--executor runtime");
+#else
+  throw Error(ErrorKind::usage, "this build of whit has no such executor", "--executor", executor,
+              "it is the lean build, made without LibTorch: configure with the preset dev or release");
+#endif
+}
+
+RuntimeOptions ExecutorChoice::runtime_options() const {
+  RuntimeOptions options;
+  options.isa = isa;
+  options.activations = activations == "int8" ? ActivationType::int8 : ActivationType::fp32;
+  return options;
+}
+
+std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& pool, const ExecutorChoice& choice) {
+  choice.check();
+#ifdef WHIT_LEARN
+  if (choice.executor == "torch") {
     set_torch_threads(pool.threads());
     return make_torch_scorer(model);
-#else
-    throw Error(ErrorKind::usage, "this build of whit has no such executor", "--executor", "torch",
-                "it is the lean build, made without LibTorch: configure with the preset dev or release");
-#endif
   }
-  if (choice.executor != "runtime")
-    throw Error(ErrorKind::usage, "unknown executor", "--executor", choice.executor,
-                suggest_name(choice.executor, executors));
-  RuntimeOptions options;
-  options.isa = choice.isa;
-  options.activations = choice.activations == "int8" ? ActivationType::int8 : ActivationType::fp32;
-  return make_runtime(model, pool, options);
+#endif
+  return make_runtime(model, pool, choice.runtime_options());
 }
 
 std::string read_standard_input() {

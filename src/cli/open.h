@@ -11,6 +11,7 @@
 #include "data/tokenizer.h"
 #include "model/spec/model.h"
 #include "model/spec/scorer.h"
+#include "runtime/runtime.h"
 
 namespace CLI {
 class App;
@@ -29,6 +30,9 @@ struct ExecutorChoice {
   std::string executor = "runtime";
   bool no_verify = false;
   void declare(CLI::App& app, bool choose_executor);
+  // ErrorKind::usage for names that do not exist or do not go together. Before any work is done.
+  void check() const;
+  RuntimeOptions runtime_options() const;
 };
 
 ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice);

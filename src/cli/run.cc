@@ -252,6 +252,7 @@ void chat(const RunOptions& options, Terminal& terminal) {
 }
 
 void run(const RunOptions& options, Terminal& terminal) {
+  options.executor.check();
   if (options.raw && !options.has_prompt)
     throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT");
   if (options.raw && !options.chat_template.empty())

@@ -83,6 +83,32 @@ TEST(Inspect, TokenizeAgreesWithTheFixtures) {
   }
 }
 
+// Each kind of damage is named, with exit code 6 and nothing else believed.
+TEST(Inspect, DamageIsNamed) {
+  const TemporaryFolder folder;
+  const std::string file = (folder.path() / "copy.gguf").string();
+  const Outcome made = call_whit({"compress", stories, "--preset", "copy-f16", "-o", file});
+  if (made.error.find("lean build") != std::string::npos) GTEST_SKIP() << "the lean build writes no files";
+  ASSERT_EQ(made.code, 0) << made.error;
+  EXPECT_EQ(parse_output(call_whit({"inspect", file, "--json"}))["integrity"], "ok");
+  const std::string whole = read_all(file);
+  for (const auto& [from_end, expected] :
+       {std::pair<size_t, const char*>{1000, "tensor"}, {whole.size() - 40, "header"}}) {
+    std::string damaged = whole;
+    damaged[damaged.size() - from_end] ^= 4;
+    const Outcome outcome = call_whit({"inspect", folder.file("damaged.gguf", damaged), "--json"});
+    EXPECT_EQ(outcome.code, 6) << outcome.error;
+    const Json json = Json::parse(outcome.out, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << outcome.out;
+    const std::string part = json["integrity"];
+    if (std::string(expected) == "header")
+      EXPECT_EQ(part, "header");
+    else
+      EXPECT_TRUE(part.ends_with(".weight")) << part;
+    EXPECT_TRUE(json["weights"].is_null());
+  }
+}
+
 TEST(Run, GreedyIdsAgreeWithTheFixtures) {
   for (const std::string& fixture : fixtures) {
     const std::string folder = tests + "/data/" + fixture;
@@ -225,7 +251,12 @@ TEST_F(Eval, DumpedLogitsAgreeWithTheFixtures) {
         most = std::max(most, std::abs(static_cast<double>(a[i]) - b[i]));
       }
       const double mean = sum / static_cast<double>(count);
-      EXPECT_LT(most, 2e-4 * std::sqrt(squares / static_cast<double>(count) - mean * mean))
+      // The reference of llama31_rope was computed with inverse frequencies rounded to bfloat16 (the executors' own
+      // tests put those in and keep the bound). Here, as a user has it, they are exact: the second one differs
+      // by 1.9e-4, which is an angle of 0.009 at the last position, and the logits move by up to 0.5 % of their
+      // deviation.
+      const double bound = fixture == "llama31_rope" ? 1e-2 : 2e-4;
+      EXPECT_LT(most, bound * std::sqrt(squares / static_cast<double>(count) - mean * mean))
           << fixture << " " << executor;
     }
 }
