@@ -38,6 +38,7 @@ void write_inline(const Json& json, std::string& out) {
     out += "{ ";
     bool first = true;
     for (const auto& [key, value] : json.items()) {
+      if (value.is_null()) continue;
       if (!first) out += ", ";
       first = false;
       out += key + " = ";
@@ -58,6 +59,7 @@ void write_inline(const Json& json, std::string& out) {
 
 void write_values(const Json& table, std::string& out) {
   for (const auto& [key, value] : table.items()) {
+    if (value.is_null()) continue;
     out += key + " = ";
     write_inline(value, out);
     out += "\n";
@@ -78,6 +80,7 @@ Json toml_to_json(std::string_view text, const std::string& where) {
 std::string json_to_toml(const Json& json) {
   std::string out;
   for (const auto& [key, value] : json.items()) {
+    if (value.is_null()) continue;
     if (value.is_object()) {
       out += fmt::format("\n[{}]\n", key);
       write_values(value, out);

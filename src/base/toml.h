@@ -10,7 +10,7 @@ namespace whit {
 
 // Throws ErrorKind::usage with line and column of the fault. Dates and times are refused.
 Json toml_to_json(std::string_view text, const std::string& where);
-// Tables, arrays of tables and plain values, in the order of the JSON object.
+// Tables, arrays of tables and plain values, in the order of the JSON object. null, which TOML lacks, is left out.
 std::string json_to_toml(const Json& json);
 
 }  // namespace whit
