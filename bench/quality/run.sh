@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The quality tables of docs/results.md: every file is made and then scored beside the original, window by window.
 #   bench/quality/run.sh methods|packings|front|curve MODEL TEXT OUT [WINDOWS]
-# MODEL: the default model's file; TEXT: WikiText-2 raw test; OUT: a folder for the files, OUT/TABLE.json and OUT/TABLE.txt.
+# MODEL: the default model's file; TEXT: WikiText-2 raw test; OUT: a folder for the files, OUT/TABLE.json, OUT/TABLE.txt and a page.
 set -euo pipefail
 table=${1:?table} model=${2:?model} text=${3:?text} out=${4:?folder} windows=${5:-40}
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -37,4 +37,4 @@ case $table in
     ;;
 esac
 "$whit" eval "${files[@]}" --against "$model" --text "$text" --context 512 --chunks "$windows" --json >"$out/$table.json"
-"$whit" report "$out/$table.json" --text | tee "$out/$table.txt"
+"$whit" report --eval "$out/$table.json" -o "$out/$table" --force | tee "$out/$table.txt"

@@ -20,10 +20,12 @@ Json convert(const toml::node& node, const std::string& where) {
     return json;
   }
   if (const auto* text = node.as_string()) return text->get();
-  if (const auto* integer = node.as_integer()) return integer->get() < 0 ? Json(integer->get()) : Json(static_cast<uint64_t>(integer->get()));
+  if (const auto* integer = node.as_integer())
+    return integer->get() < 0 ? Json(integer->get()) : Json(static_cast<uint64_t>(integer->get()));
   if (const auto* real = node.as_floating_point()) return real->get();
   if (const auto* flag = node.as_boolean()) return flag->get();
-  throw Error(ErrorKind::usage, "a recipe holds no dates or times", where, fmt::format("line {}", node.source().begin.line));
+  throw Error(ErrorKind::usage, "a recipe holds no dates or times", where,
+              fmt::format("line {}", node.source().begin.line));
 }
 
 bool is_table_array(const Json& json) {

@@ -1,4 +1,5 @@
-// whit compress: a model in, a file of a given size out. whit calibrate: only what depends on the original, into the cache.
+// whit compress: a model in, a file of a given size out. whit calibrate: only what depends on the original, into the
+// cache.
 #include "pipeline/compress.h"
 
 #include <fmt/format.h>
@@ -28,12 +29,15 @@ constexpr int kThoroughTokens = 32768;
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
   app.add_option("--data", o.data, "plain text to calibrate on (default: the novels that set-up installed)");
-  app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")->check(CLI::Range(1, 1 << 30));
+  app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
+      ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
   app.add_option("--seed", o.seed, "draws the windows (default 0)")->check(CLI::NonNegativeNumber);
-  app.add_flag("--thorough", o.thorough, fmt::format("calibrate on {} tokens: slower, a little better", kThoroughTokens));
+  app.add_flag("--thorough", o.thorough,
+               fmt::format("calibrate on {} tokens: slower, a little better", kThoroughTokens));
   app.add_option("--recipe", o.recipe, "a recipe file (TOML)");
-  app.add_option("--cache", o.request.cache, "folder of the cache (default: $WHIT_CACHE, or whit in your cache folder)");
+  app.add_option("--cache", o.request.cache,
+                 "folder of the cache (default: $WHIT_CACHE, or whit in your cache folder)");
   app.add_option("--threads", o.request.threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
   app.add_flag("--no-verify", o.no_verify, "skip the checksums of the source");
   app.add_flag("--json", o.json, "result as JSON on stdout");
@@ -103,7 +107,8 @@ std::string summary(const Json& result, bool every_unit) {
     line("predicted KL", fmt::format("{:.4f} nats", result.at("predicted_loss").get<double>()));
   line("memory", result.at("peak_bytes").is_null()
                      ? "up to " + bytes(result.at("predicted_peak_bytes"))
-                     : fmt::format("{} at most ({} were promised)", bytes(result.at("peak_bytes")), bytes(result.at("predicted_peak_bytes"))));
+                     : fmt::format("{} at most ({} were promised)", bytes(result.at("peak_bytes")),
+                                   bytes(result.at("predicted_peak_bytes"))));
   if (!result.at("seconds").is_null()) line("time", fmt::format("{:.1f} s", result.at("seconds").get<double>()));
   return out;
 }
@@ -113,8 +118,11 @@ std::string explanation(const Json& result) {
   Table table{{{"kind", false}, {"probed at", false}, {"measured KL"}, {"predicted"}, {"scale"}}, {}};
   for (const auto& [kind, probe] : result.at("probes").items())
     table.add({kind, probe.at("format").get<std::string>(), fmt::format("{:.4f}", probe.at("kl").get<double>()),
-               fmt::format("{:.4f}", probe.at("predicted").get<double>()), fmt::format("{:.3f}", probe.at("scale").get<double>())});
-  return "\nEach kind of tensor was rounded once in the whole model; the measured KL sets the scale of its predictions.\n" + text_table(table);
+               fmt::format("{:.4f}", probe.at("predicted").get<double>()),
+               fmt::format("{:.3f}", probe.at("scale").get<double>())});
+  return "\nEach kind of tensor was rounded once in the whole model; the measured KL sets the scale of its "
+         "predictions.\n" +
+         text_table(table);
 }
 
 VerbBody declare_compress(CLI::App& app) {
@@ -122,11 +130,12 @@ VerbBody declare_compress(CLI::App& app) {
   add_calibration_options(app, *o);
   app.add_option("-o,--output", o->request.output, "the file to write")->required();
   app.add_option("--fit", o->request.budget, "the whole file's size: 60MiB, 45MB, 61900000 or 3.1bpw");
-  app.add_option("--preset", o->preset, "a recipe by name: " + [] {
-    std::string names;
-    for (const Preset& preset : presets()) names += (names.empty() ? "" : " ") + preset.name;
-    return names;
-  }());
+  app.add_option(
+      "--preset", o->preset, "a recipe by name: " + [] {
+        std::string names;
+        for (const Preset& preset : presets()) names += (names.empty() ? "" : " ") + preset.name;
+        return names;
+      }());
   app.add_option("--prefix", o->prefix, "whose activations a block sees: compressed (default) or original");
   app.add_flag("--dry-run", o->request.dry_run, "plan, exact bytes and memory only");
   app.add_flag("--force", o->request.force, "overwrite the output");
@@ -141,8 +150,8 @@ VerbBody declare_compress(CLI::App& app) {
       result = compress(o->request, terminal);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::interrupted && !o->request.dry_run)
-        throw Error(ErrorKind::interrupted, "stopped; nothing that was finished is lost", o->request.output.string() + ".journal", {},
-                    "the same command goes on where this one stopped");
+        throw Error(ErrorKind::interrupted, "stopped; nothing that was finished is lost",
+                    o->request.output.string() + ".journal", {}, "the same command goes on where this one stopped");
       throw;
     }
     if (o->json)
@@ -173,12 +182,14 @@ VerbBody declare_calibrate(CLI::App& app) {
 Verb compress_verb() {
   return {"compress", "make a model fit a number of bytes",
           "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data README.md --calibration-tokens 512 "
-          "--context 64 -o small.gguf", true, declare_compress};
+          "--context 64 -o small.gguf",
+          true, declare_compress};
 }
 
 Verb calibrate_verb() {
   return {"calibrate", "measure once what every size of a model needs to know",
-          "whit calibrate tests/data/models/stories260K.gguf --data README.md --calibration-tokens 512 --context 64", true, declare_calibrate};
+          "whit calibrate tests/data/models/stories260K.gguf --data README.md --calibration-tokens 512 --context 64",
+          true, declare_calibrate};
 }
 
 }  // namespace whit

@@ -60,8 +60,8 @@ class Job {
       for (const UnitPlan& unit : plan.units)
         if (unit.unit.block < 0 && !unit.copied && gram.data.empty())
           gram = output_gram(*model_, windows_, cache_, pool_.threads(), progress_);
-    walk({*model_, plan, recipe_.calibrate, statistics ? &windows_ : nullptr, gram.data.empty() ? nullptr : &gram, journal,
-          pool_, progress_});
+    walk({*model_, plan, recipe_.calibrate, statistics ? &windows_ : nullptr, gram.data.empty() ? nullptr : &gram,
+          journal, pool_, progress_});
 
     progress_.begin("write", static_cast<double>(plan.units.size()));
     ModelOutput output = plan_output(*model_, plan, manifest, [&](const UnitPlan& unit) {
@@ -85,7 +85,8 @@ class Job {
 
   Json calibrate() {
     const Step* step = allocate_step();
-    if (!step) throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
+    if (!step)
+      throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
     draw_windows();
     const Sensitivity sensitivity = measure(*step);
     Json result;
@@ -110,15 +111,15 @@ class Job {
     const Step* step = allocate_step();
     if (!step) {
       if (!request_.budget.empty())
-        throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit", request_.budget,
-                    "leave out --fit, or use a recipe with an allocate step");
+        throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit",
+                    request_.budget, "leave out --fit, or use a recipe with an allocate step");
       return make_plan(*model_, recipe_);
     }
-    const uint64_t budget = request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
-    if (budget == 0)
-      throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
+    const uint64_t budget =
+        request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
+    if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
     draw_windows();
-    FitResult fit = fit_plan(*model_, *step, settled(recipe_.calibrate), measure(*step), budget);
+    FitResult fit = fit_plan(*model_, *step, settled(recipe_.calibrate), measure(*step), budget, pool_.threads());
     loss_ = fit.predicted_loss;
     lossless_ = fit.lossless;
     if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
@@ -126,8 +127,7 @@ class Job {
   }
 
   Sensitivity measure(const Step& step) {
-    Sensitivity sensitivity =
-        measure_sensitivity({*model_, windows_, probe_windows_, step, cache_, pool_, progress_});
+    Sensitivity sensitivity = measure_sensitivity({*model_, windows_, probe_windows_, step, cache_, pool_, progress_});
     probes_ = sensitivity.probes;
     return sensitivity;
   }
@@ -138,8 +138,8 @@ class Job {
     if (options.data == "text")
       throw Error(ErrorKind::usage, "this recipe was made with a text of your own", "calibrate: data", {},
                   "name that text with --data FILE");
-    const auto tokenizer = model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata)
-                                                           : make_tokenizer(model_->tokenizer_files);
+    const auto tokenizer =
+        model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata) : make_tokenizer(model_->tokenizer_files);
     const std::string text = options.data == "novels" ? default_calibration_text() : read_text(options.data);
     const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
     const auto seed = static_cast<uint64_t>(options.seed);

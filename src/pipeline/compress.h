@@ -12,8 +12,8 @@ namespace whit {
 
 struct CompressRequest {
   std::filesystem::path model, output;
-  Recipe recipe;              // an allocate step makes the plan from measured sensitivities
-  std::string budget;         // "60MiB" ... for the allocate step; "" where there is none
+  Recipe recipe;                // an allocate step makes the plan from measured sensitivities
+  std::string budget;           // "60MiB" ... for the allocate step; "" where there is none
   std::filesystem::path cache;  // "" : the default folder
   int threads = 0;
   bool force = false;    // overwrite the output
@@ -21,8 +21,8 @@ struct CompressRequest {
   bool verify = true;    // checksums of the source
 };
 
-// The record of the contract in docs/cli.md: {output, file_bytes, predicted_bytes, predicted_peak_bytes, peak_bytes, seconds,
-// plan: [{tensor, format, bytes, predicted_loss}], ...}.
+// The record of the contract in docs/cli.md: {output, file_bytes, predicted_bytes, predicted_peak_bytes, peak_bytes,
+// seconds, plan: [{tensor, format, bytes, predicted_loss}], ...}.
 Json compress(const CompressRequest& request, Progress& progress);
 
 // Measures what depends on the original alone and leaves it in the cache. Returns {cache, seconds, probes}.

@@ -9,7 +9,7 @@
 namespace whit {
 namespace {
 
-constexpr size_t kLogitRows = 64;      // rows whose logits are held at once: 64 x 49152 floats are 12.6 MB
+constexpr size_t kLogitRows = 64;        // rows whose logits are held at once: 64 x 49152 floats are 12.6 MB
 constexpr uint64_t kOutputSlice = 4096;  // rows of the output matrix that are dense at once
 
 // logits [hidden.rows, vocabulary] = hidden output^T
@@ -65,8 +65,8 @@ Activations embed_windows(const Model& model, const CalibrationWindows& windows)
 
 OutputRows original_output(const Model& model) {
   return [&model](const std::function<void(uint64_t, MatrixView)>& visit) {
-    const TensorView view =
-        model.need(model.spec.tied_output ? "token_embd.weight" : "output.weight", {model.spec.vocabulary, model.spec.width});
+    const TensorView view = model.need(model.spec.tied_output ? "token_embd.weight" : "output.weight",
+                                       {model.spec.vocabulary, model.spec.width});
     Matrix rows(std::min(kOutputSlice, view.rows), model.spec.width);
     for (uint64_t begin = 0; begin < view.rows; begin += kOutputSlice) {
       const uint64_t count = std::min(kOutputSlice, view.rows - begin);
@@ -88,7 +88,8 @@ double mean_kl(uint64_t vocabulary, MatrixView a, const OutputRows& a_output, Ma
         log_softmax(p.row(r), vocabulary);
         log_softmax(q.row(r), vocabulary);
         for (size_t v = 0; v < vocabulary; ++v)
-          kl[begin + r] += static_cast<double>(std::exp(p.row(r)[v])) * (static_cast<double>(p.row(r)[v]) - q.row(r)[v]);
+          kl[begin + r] +=
+              static_cast<double>(std::exp(p.row(r)[v])) * (static_cast<double>(p.row(r)[v]) - q.row(r)[v]);
       }
     });
     progress.advance(static_cast<double>(count));
@@ -152,8 +153,9 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
     fisher.vocabulary[v] = static_cast<float>(vocabulary[v] / static_cast<double>(tokens));
 
   progress.begin("sensitivity: backward", static_cast<double>(spec.layers));
-  Activations flow{windows.windows.size(), windows.context,
-                   norm_backward(activations.values, gradient, model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
+  Activations flow{
+      windows.windows.size(), windows.context,
+      norm_backward(activations.values, gradient, model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
   for (uint64_t block = spec.layers; block-- > 0;) {
     std::map<std::string, std::vector<double>> sums;
     const Activations input{flow.sequences, flow.length, std::move(inputs[block])};

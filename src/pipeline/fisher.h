@@ -21,8 +21,8 @@ Activations embed_windows(const Model& model, const CalibrationWindows& windows)
 using OutputRows = std::function<void(const std::function<void(uint64_t begin, MatrixView rows)>& visit)>;
 OutputRows original_output(const Model& model);
 
-// Mean KL(softmax(a) || softmax(b)) in nats over the rows of the normed hidden states a and b [tokens, width], each with its
-// output matrix. Logits are held for a few rows at a time.
+// Mean KL(softmax(a) || softmax(b)) in nats over the rows of the normed hidden states a and b [tokens, width], each
+// with its output matrix. Logits are held for a few rows at a time.
 double mean_kl(uint64_t vocabulary, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
                ThreadPool& pool, Progress& progress);
 

@@ -41,8 +41,8 @@ UnitChoices choices_of(const Model& model, const Step& allocate, const UnitSpec&
   return result;
 }
 
-Plan plan_of(const std::vector<UnitSpec>& units, const std::vector<UnitChoices>& choices, const std::vector<size_t>& picks,
-             const Model& model, const Step& allocate) {
+Plan plan_of(const std::vector<UnitSpec>& units, const std::vector<UnitChoices>& choices,
+             const std::vector<size_t>& picks, const Model& model, const Step& allocate) {
   const Json options = make_quantizer(allocate.quantizer, Json::object())->options();
   const Json plain = make_quantizer("rtn", Json::object())->options();
   Plan plan;
@@ -76,8 +76,8 @@ uint64_t plan_file_bytes(const Model& model, const Plan& plan, const std::string
   return model_file_bytes(plan_output(model, plan, manifest, {}));
 }
 
-FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate, const Sensitivity& sensitivity,
-                   uint64_t budget) {
+FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate,
+                   const Sensitivity& sensitivity, uint64_t budget, int threads) {
   const std::vector<UnitSpec> units = units_of(model.spec);
   std::vector<UnitChoices> choices;
   std::vector<std::vector<Choice>> table;
@@ -90,7 +90,7 @@ FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOpti
     smallest.push_back(static_cast<size_t>(least - table.back().begin()));
   }
   const auto file_bytes = [&](const Plan& plan) {
-    return plan_file_bytes(model, plan, make_manifest(model, plan, calibrate, 0));
+    return plan_file_bytes(model, plan, make_manifest(model, plan, calibrate, threads));
   };
   const auto weight_bytes = [&](const std::vector<size_t>& picks) {
     uint64_t sum = 0;
@@ -98,8 +98,8 @@ FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOpti
     return sum;
   };
 
-  // Everything but the units' bytes (metadata, tokenizer, norms, manifest) depends a little on the plan, so the part of the
-  // budget that is left for units is found by iteration.
+  // Everything but the units' bytes (metadata, tokenizer, norms, manifest) depends a little on the plan, so the part of
+  // the budget that is left for units is found by iteration.
   const Plan least_plan = plan_of(units, choices, smallest, model, allocate);
   const uint64_t least = file_bytes(least_plan);
   if (least > budget)
@@ -128,7 +128,8 @@ FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOpti
     best.plan = least_plan;
     for (size_t u = 0; u < smallest.size(); ++u) best.predicted_loss += table[u][smallest[u]].loss;
   }
-  best.lossless = std::all_of(best.plan.units.begin(), best.plan.units.end(), [](const UnitPlan& unit) { return unit.copied; });
+  best.lossless =
+      std::all_of(best.plan.units.begin(), best.plan.units.end(), [](const UnitPlan& unit) { return unit.copied; });
   return best;
 }
 

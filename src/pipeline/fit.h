@@ -12,10 +12,10 @@ struct FitResult {
   bool lossless = false;      // every unit is copied: more bytes would not help
 };
 
-// The plan of least predicted loss whose whole file is at most `budget` bytes. A budget below the smallest possible file is
-// ErrorKind::budget that says what the least is.
-FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate, const Sensitivity& sensitivity,
-                   uint64_t budget);
+// The plan of least predicted loss whose whole file is at most `budget` bytes. A budget below the smallest possible
+// file is ErrorKind::budget that says what the least is.
+FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate,
+                   const Sensitivity& sensitivity, uint64_t budget, int threads);
 
 // The manifest of a plan: resolved recipe and the hashes of what went in; no paths, times or names.
 std::string make_manifest(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, int threads);

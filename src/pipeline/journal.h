@@ -1,5 +1,5 @@
-// The journal of a run: every finished unit is durable (write, fsync, rename), so that a killed run goes on where it was.
-// A folder beside the output: OUT.journal/ with key.json, lock and one file per unit.
+// The journal of a run: every finished unit is durable (write, fsync, rename), so that a killed run goes on where it
+// was. A folder beside the output: OUT.journal/ with key.json, lock and one file per unit.
 #pragma once
 
 #include <filesystem>

@@ -7,18 +7,18 @@
 namespace whit {
 namespace {
 
-// Drawing windows: the default text of 4 MB, its token ids, the tokenizer; measured on a model too small to matter otherwise.
+// Drawing windows: the default text of 4 MB, its token ids, the tokenizer; measured on a model too small to matter
+// otherwise.
 constexpr uint64_t kTextBytes = uint64_t{30} << 20;
 
 uint64_t dense_bytes(const UnitPlan& unit) { return unit.unit.rows * unit.unit.cols * sizeof(float); }
 
-// Rounding one unit: its weights, the source's bytes while they are read, what the method holds, the result twice (packed, and
-// as the journal's entry).
+// Rounding one unit: its weights, the source's bytes while they are read, what the method holds, the result twice
+// (packed, and as the journal's entry).
 uint64_t rounding_bytes(const UnitPlan& unit) {
   const Shape shape{unit.unit.rows, unit.unit.cols};
   if (unit.copied) return 2 * unit.bytes;
-  const uint64_t scratch =
-      as_affine(unit.format) ? make_quantizer(unit.method, unit.options)->scratch_bytes(shape) : 0;
+  const uint64_t scratch = as_affine(unit.format) ? make_quantizer(unit.method, unit.options)->scratch_bytes(shape) : 0;
   return dense_bytes(unit) + scratch + 2 * unit.bytes;
 }
 
@@ -45,7 +45,8 @@ uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOpt
   uint64_t peak = std::max(ends, block_unit);
   if (plan.needs_statistics()) {
     peak = std::max(peak, kTextBytes);
-    peak = std::max(peak, block + block_grams + 2 * tokens * row + std::max(block_unit, block_scratch_bytes(spec, context)));
+    peak = std::max(peak,
+                    block + block_grams + 2 * tokens * row + std::max(block_unit, block_scratch_bytes(spec, context)));
   }
   if (measures) {
     const uint64_t probe = std::max(kProbeTokens, context);

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <set>
 
+#include "data/tokenizer.h"
+
 namespace whit {
 namespace {
 
@@ -79,8 +81,8 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
       return step_for(only, entry.unit) != nullptr;
     });
     if (step.format && !matches)
-      throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors", step.tensors[0],
-                  "whit inspect MODEL lists the tensors; linears and embeddings can be named");
+      throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors",
+                  step.tensors[0], "whit inspect MODEL lists the tensors; linears and embeddings can be named");
   }
   return plan;
 }
@@ -88,13 +90,17 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
 ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader) {
   ModelOutput output;
   output.metadata = model.metadata;
+  if (!model.tokenizer_files.empty()) {
+    const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+    for (const KeyValue& item : tokenizer.all()) output.metadata.set(item.key, item.value);
+  }
   output.manifest = std::move(manifest);
   std::set<std::string> in_units;
   for (const UnitPlan& entry : plan.units) {
     for (const std::string& member : entry.unit.members) in_units.insert(member);
     if (!entry.format->is_ggml()) {
-      OutputTensor tensor{entry.unit.name, {entry.unit.rows, entry.unit.cols}, 2, {}, entry.format,
-                          [&entry, loader] { return loader(entry); }};
+      OutputTensor tensor{entry.unit.name, {entry.unit.rows, entry.unit.cols},        2, {},
+                          entry.format,    [&entry, loader] { return loader(entry); }};
       uint64_t begin = 0;
       if (entry.unit.members.size() > 1)
         for (size_t m = 0; m < entry.unit.members.size(); ++m) {
@@ -107,8 +113,10 @@ ModelOutput plan_output(const Model& model, const Plan& plan, std::string manife
     uint64_t begin = 0;
     for (size_t m = 0; m < entry.unit.members.size(); ++m) {
       const uint64_t rows = entry.unit.member_rows[m];
-      output.tensors.push_back({entry.unit.members[m], {rows, entry.unit.cols}, 2, {}, entry.format,
-                                [&entry, loader, begin, rows] { return slice_rows(*loader(entry), begin, rows); }});
+      output.tensors.push_back(
+          {entry.unit.members[m], {rows, entry.unit.cols}, 2, {}, entry.format, [&entry, loader, begin, rows] {
+             return slice_rows(*loader(entry), begin, rows);
+           }});
       begin += rows;
     }
   }
@@ -120,7 +128,8 @@ ModelOutput plan_output(const Model& model, const Plan& plan, std::string manife
     output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor] {
                                 std::vector<float> values(tensor.shape.count());
                                 unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
-                                return std::make_shared<const Packed>(pack_dense(make_format("f32"), tensor.shape, values));
+                                return std::make_shared<const Packed>(
+                                    pack_dense(make_format("f32"), tensor.shape, values));
                               }});
   }
   return output;

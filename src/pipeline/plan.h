@@ -39,7 +39,8 @@ using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>
 // The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
 ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader);
 
-// The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest keeps.
+// The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest
+// keeps.
 Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate);
 
 // The unit's bytes in its source format, members stacked. Only for units with a source_format().

@@ -74,7 +74,8 @@ Step read_step(Json table, const std::string& where) {
       step.formats = read_formats(take(table, "formats"), place + ": formats");
       step.embedding_formats = read_formats(take(table, "embedding_formats"), place + ": embedding_formats");
       const Json quantizer = take(table, "quantizer"), budget = take(table, "budget");
-      if (!quantizer.is_string()) fail_recipe("an allocate step needs a quantizer", place, quantizer.dump(), "quantizer = \"gptq\"");
+      if (!quantizer.is_string())
+        fail_recipe("an allocate step needs a quantizer", place, quantizer.dump(), "quantizer = \"gptq\"");
       step.quantizer = quantizer.get<std::string>();
       if (method_row(step.quantizer).stage != Stage::quantize)
         fail_recipe("this method does not quantize", place + ": quantizer", step.quantizer);
@@ -105,8 +106,8 @@ Recipe recipe_from_json(const Json& json, const std::string& where) {
   options_detail::check_known(json, where, known);
   const auto version = json.find("whit");
   if (version == json.end() || !version->is_number_integer() || version->get<int64_t>() != 1)
-    fail_recipe("not a recipe of this program's language", where + ": whit", version == json.end() ? "no version" : version->dump(),
-                "the first line of a recipe is whit = 1");
+    fail_recipe("not a recipe of this program's language", where + ": whit",
+                version == json.end() ? "no version" : version->dump(), "the first line of a recipe is whit = 1");
   Recipe recipe;
   if (const auto calibrate = json.find("calibrate"); calibrate != json.end())
     read_options(recipe.calibrate, *calibrate, where + ": calibrate");
@@ -185,7 +186,8 @@ uint64_t parse_budget(const std::string& text, uint64_t weights) {
   const char* hint = "a size such as 60MiB, 45MB, 61900000 or 3.1bpw";
   if (error != std::errc() || !std::isfinite(number) || number <= 0) fail_recipe("not a size", "--fit", text, hint);
   static const std::vector<std::pair<std::string, double>> units = {
-      {"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+      {"", 1},     {"B", 1},        {"kB", 1e3},        {"KB", 1e3},          {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
   for (const auto& [name, factor] : units)
     if (unit == name) {
       const double bytes = std::floor(number * factor);

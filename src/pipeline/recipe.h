@@ -1,5 +1,5 @@
-// A recipe: what is done to which tensors, in which format. Read from TOML (a file, or a preset compiled in), kept in the
-// manifest as JSON, written back as TOML; the three forms say the same.
+// A recipe: what is done to which tensors, in which format. Read from TOML (a file, or a preset compiled in), kept in
+// the manifest as JSON, written back as TOML; the three forms say the same.
 #pragma once
 
 #include <filesystem>
@@ -14,12 +14,13 @@ namespace whit {
 
 // [calibrate]: the text that methods look at.
 struct CalibrateOptions {
-  std::string data = "novels";        // a plain text file, or "novels": the text that set-up installed
-  std::string data_hash;              // set in a resolved recipe: hash of the drawn token windows, checked when used again
+  std::string data = "novels";  // a plain text file, or "novels": the text that set-up installed
+  std::string data_hash;        // set in a resolved recipe: hash of the drawn token windows, checked when used again
   int tokens = 8192;
   int context = 512;
   int64_t seed = 0;
-  std::string prefix = "compressed";  // whose activations a block sees: those of the compressed blocks before it, or the original's
+  std::string prefix =
+      "compressed";  // whose activations a block sees: those of the compressed blocks before it, or the original's
 
   template <class V>
   void visit(V& v) {
@@ -49,8 +50,8 @@ struct Recipe {
   std::vector<Step> steps;
 };
 
-// Throws ErrorKind::usage (names `where` and the place) for everything that is not a recipe: unknown keys with the nearest
-// known one, methods, formats, globs that are no strings.
+// Throws ErrorKind::usage (names `where` and the place) for everything that is not a recipe: unknown keys with the
+// nearest known one, methods, formats, globs that are no strings.
 Recipe parse_recipe(std::string_view toml, const std::string& where);
 Recipe recipe_from_json(const Json& json, const std::string& where);
 Recipe read_recipe(const std::filesystem::path& path);
@@ -64,8 +65,8 @@ struct Preset {
 const std::vector<Preset>& presets();
 Recipe preset_recipe(const std::string& name);
 
-// The quantize step that applies to `unit`: the last one that matches. Null when none does. A glob that matches only some
-// members of a stack is ErrorKind::usage.
+// The quantize step that applies to `unit`: the last one that matches. Null when none does. A glob that matches only
+// some members of a stack is ErrorKind::usage.
 const Step* step_for(const Recipe& recipe, const UnitSpec& unit);
 
 // "60MiB" "45MB" "61900000" or "3.1bpw" (of `weights`) to bytes. ErrorKind::usage for anything else.

@@ -46,8 +46,8 @@ Matrix unpack_all(const Packed& packed) {
 }
 
 // 1/2 sum_r F_r (d_r G d_r^T), a few hundred rows at a time: an embedding's difference is not held as a whole.
-double weighted_error(const Matrix& original, const Matrix& rounded, const Matrix& gram, const std::vector<float>& fisher,
-                      uint64_t stride) {
+double weighted_error(const Matrix& original, const Matrix& rounded, const Matrix& gram,
+                      const std::vector<float>& fisher, uint64_t stride) {
   constexpr size_t kRows = 512;
   Matrix difference(std::min(kRows, original.rows), original.cols);
   std::vector<double> errors(difference.rows);
@@ -56,7 +56,8 @@ double weighted_error(const Matrix& original, const Matrix& rounded, const Matri
     const size_t count = std::min(kRows, original.rows - begin);
     for (size_t i = 0; i < count * original.cols; ++i)
       difference.data[i] = rounded.row(begin)[i] - original.row(begin)[i];
-    quadratic_forms({difference.data.data(), count, original.cols, original.cols}, gram, std::span(errors).first(count));
+    quadratic_forms({difference.data.data(), count, original.cols, original.cols}, gram,
+                    std::span(errors).first(count));
     for (size_t r = 0; r < count; ++r) sum += fisher[(begin + r) * stride] * errors[r];
   }
   return 0.5 * sum;
@@ -79,7 +80,8 @@ TensorState sample_rows(const TensorState& whole, uint64_t stride) {
     const auto& grid = *whole.source_grid;
     const auto begin = static_cast<std::ptrdiff_t>(r * stride * grid.groups_per_row);
     const auto end = begin + static_cast<std::ptrdiff_t>(grid.groups_per_row);
-    sample.source_grid->scale.insert(sample.source_grid->scale.end(), grid.scale.begin() + begin, grid.scale.begin() + end);
+    sample.source_grid->scale.insert(sample.source_grid->scale.end(), grid.scale.begin() + begin,
+                                     grid.scale.begin() + end);
     sample.source_grid->minimum.insert(sample.source_grid->minimum.end(), grid.minimum.begin() + begin,
                                        grid.minimum.begin() + end);
   }
@@ -88,8 +90,8 @@ TensorState sample_rows(const TensorState& whole, uint64_t stride) {
 
 // The distortion of every format of one unit, under a gram that quantization did not see: under its own, a method that
 // makes up for errors looks two to three times better than it is. `fisher` per row of the whole unit.
-std::vector<double> distortions(const SensitivityContext& context, const TensorState& state, const Matrix& held_out_gram,
-                                const std::vector<float>& fisher) {
+std::vector<double> distortions(const SensitivityContext& context, const TensorState& state,
+                                const Matrix& held_out_gram, const std::vector<float>& fisher) {
   const FormatPtr source = source_format(context.model, state.unit);
   const uint64_t wanted = is_end(state.unit) ? kSampledEmbeddingRows : kSampledRows;
   const uint64_t stride = std::max<uint64_t>(1, state.weights.rows / wanted);
@@ -144,8 +146,8 @@ std::string block_unit(uint64_t block, const std::string& kind) { return fmt::fo
 // State between two blocks; durable after each.
 struct Flow {
   uint64_t next_block = 0;
-  Activations original;                      // calibration windows
-  Activations held_out;                      // probe windows, nothing rounded
+  Activations original;                       // calibration windows
+  Activations held_out;                       // probe windows, nothing rounded
   std::map<std::string, Activations> probes;  // kind -> probe windows, that kind rounded in all blocks so far
   std::map<std::string, double> probe_error;  // kind -> sum of S over its units
   std::map<std::string, std::vector<double>> losses;
@@ -255,7 +257,9 @@ class Measurement {
       flow_.losses = stored->json.at("losses").get<std::map<std::string, std::vector<double>>>();
       for (auto& [name, matrix] : stored->arrays) {
         const CalibrationWindows& windows = name == "original" ? context_.windows : context_.probe_windows;
-        Activations& stream = name == "original" ? flow_.original : name == "held_out" ? flow_.held_out : flow_.probes[name];
+        Activations& stream = name == "original"   ? flow_.original
+                              : name == "held_out" ? flow_.held_out
+                                                   : flow_.probes[name];
         stream = {windows.windows.size(), windows.context, std::move(matrix)};
       }
       return;
@@ -314,8 +318,8 @@ class Measurement {
              flow_.probe_error.at(unit.kind));
       context_.progress.check_interrupt();
     }
-    // Embedding and output: what the output layer sees. The error of a row as an input is of the same size and goes into
-    // the scale, because a tied matrix is probed as the output.
+    // Embedding and output: what the output layer sees. The error of a row as an input is of the same size and goes
+    // into the scale, because a tied matrix is probed as the output.
     auto statistics = std::make_shared<UnitStatistics>();
     statistics->gram = gram_of_output(final_norm(context_.model, flow_.original.values));
     statistics->tokens = flow_.original.values.rows;
@@ -328,9 +332,12 @@ class Measurement {
       state.statistics = statistics;
       flow_.losses[unit.name] = distortions(context_, state, held_out_gram, fisher_.vocabulary);
       const Matrix rounded = probe_weights(context_, state);
-      const OutputRows rounded_output = [&](const std::function<void(uint64_t, MatrixView)>& visit) { visit(0, rounded); };
+      const OutputRows rounded_output = [&](const std::function<void(uint64_t, MatrixView)>& visit) {
+        visit(0, rounded);
+      };
       record(unit.kind, state.plan,
-             mean_kl(spec.vocabulary, fisher_.final_hidden, output, fisher_.final_hidden, rounded_output, context_.pool, context_.progress),
+             mean_kl(spec.vocabulary, fisher_.final_hidden, output, fisher_.final_hidden, rounded_output, context_.pool,
+                     context_.progress),
              weighted_error(state.weights, rounded, held_out_gram, fisher_.vocabulary, 1));
     }
     for (const UnitSpec& unit : units_) {

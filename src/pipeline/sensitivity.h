@@ -1,11 +1,12 @@
-// What depends on the original alone: how much each possible format of each unit would cost, in nats of KL. Measured once,
-// kept in the cache under a hash of everything that decides it, reused for every size of the same model.
+// What depends on the original alone: how much each possible format of each unit would cost, in nats of KL. Measured
+// once, kept in the cache under a hash of everything that decides it, reused for every size of the same model.
 //
 // The prediction for unit u in format c is   a_kind(u) * S(u, c),
 //   S(u, c) = 1/2 sum_r F_r (d_r G d_r^T),   d = unpacked - original,
-// G = mean x x^T of the unit's inputs, F_r = mean square of d(log-likelihood of a label drawn from the model)/d(output r):
-// the second-order expansion of the KL with a Kronecker-factored Fisher matrix (K-FAC, 1503.05671) whose output factor is
-// taken diagonal. a_kind corrects its scale: for each kind of unit one real KL is measured with all units of that kind rounded.
+// G = mean x x^T of the unit's inputs, F_r = mean square of d(log-likelihood of a label drawn from the model)/d(output
+// r): the second-order expansion of the KL with a Kronecker-factored Fisher matrix (K-FAC, 1503.05671) whose output
+// factor is taken diagonal. a_kind corrects its scale: for each kind of unit one real KL is measured with all units of
+// that kind rounded.
 #pragma once
 
 #include <map>
@@ -43,7 +44,8 @@ struct SensitivityContext {
 // Interrupted or killed at any block it goes on from the cache.
 Sensitivity measure_sensitivity(const SensitivityContext& context);
 
-// Mean x x^T of what the output layer sees (after the final norm) over the calibration windows, from the original model.
+// Mean x x^T of what the output layer sees (after the final norm) over the calibration windows, from the original
+// model.
 Matrix output_gram(const Model& model, const CalibrationWindows& windows, const Cache& cache, int threads,
                    Progress& progress);
 

@@ -68,8 +68,8 @@ class Walk {
         quantizer->quantize(state, {context_.pool, static_cast<uint64_t>(context_.calibrate.seed)});
     context_.journal.store(unit.unit.name, *state.packed, report);
     if (report.damp_ratio > 0.05)
-      context_.progress.note(fmt::format("{}: damping was raised to {:g} until the system could be solved", unit.unit.name,
-                                         report.damp_ratio));
+      context_.progress.note(fmt::format("{}: damping was raised to {:g} until the system could be solved",
+                                         unit.unit.name, report.damp_ratio));
   }
 
   // The windows as the compressed embedding (or the original one) gives them.

@@ -1,6 +1,6 @@
-// The walk: block by block, one block in full precision at a time, every finished unit into the journal. A block sees the
-// activations of the compressed blocks before it, always computed from weights unpacked from the journal, so that a run that
-// was killed and resumed sees the same bits as one that was not.
+// The walk: block by block, one block in full precision at a time, every finished unit into the journal. A block sees
+// the activations of the compressed blocks before it, always computed from weights unpacked from the journal, so that a
+// run that was killed and resumed sees the same bits as one that was not.
 #pragma once
 
 #include "base/progress.h"

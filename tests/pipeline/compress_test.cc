@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "data/tokenizer.h"
 #include "model/torch/executor.h"
 #include "pipeline/fit.h"
 
@@ -36,13 +37,13 @@ class StopAt final : public Progress {
 class CompressTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("whit_compress_" + std::to_string(::getpid()) + testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = std::filesystem::temp_directory_path() / ("whit_compress_" + std::to_string(::getpid()) +
+                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     std::string text;
-    const char* words[] = {"once", "upon", "a", "time", "there", "was", "little", "girl", "who", "liked",
-                           "to", "play", "with", "her", "dog", "and", "the", "ball", "in", "park"};
+    const char* words[] = {"once", "upon", "a",    "time", "there", "was", "little", "girl", "who", "liked",
+                           "to",   "play", "with", "her",  "dog",   "and", "the",    "ball", "in",  "park"};
     Rng rng(7);
     for (int i = 0; i < 9000; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
     write_file(folder_ / "text.txt", text, false);
@@ -83,12 +84,34 @@ class CompressTest : public testing::Test {
 };
 
 TEST_F(CompressTest, CopyInF32GivesTheSameLogits) {
+  for (const char* name : {"llama_gqa", "llama2_sentencepiece", "llama31_rope", "llama_tied_smollm"}) {
+    run(request(name, "copy-f32", std::string(name) + ".gguf"));
+    const Matrix expected = logits(kData / name), got = logits(folder_ / (std::string(name) + ".gguf"));
+    // The same floats in the same order; only rotary divisors pass through F32.
+    for (size_t i = 0; i < got.data.size(); ++i) ASSERT_NEAR(got.data[i], expected.data[i], 1e-5) << name << " " << i;
+  }
+}
+
+TEST_F(CompressTest, PredictedBytesAreTheFile) {
   const Json result = run(request("llama_gqa", "copy-f32", "out.gguf"));
   EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
   EXPECT_EQ(std::filesystem::file_size(folder_ / "out.gguf"), result["file_bytes"].get<uint64_t>());
-  const Matrix expected = logits(kData / "llama_gqa"), got = logits(folder_ / "out.gguf");
-  for (size_t i = 0; i < got.data.size(); ++i) ASSERT_EQ(got.data[i], expected.data[i]) << i;  // the same floats in the same order
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out.gguf.journal"));
+}
+
+TEST_F(CompressTest, TokenizersTravelWithTheFile) {
+  for (const char* name : {"llama_gqa", "llama2_sentencepiece", "llama31_rope", "llama_tied_smollm"})
+    for (const char* preset : {"copy-f32", "rtn-4"}) {  // an ordinary GGUF, and one of ours with a packed tokenizer
+      const std::string file = std::string(name) + preset + ".gguf";
+      run(request(name, preset, file));
+      const Json reference = Json::parse(read_file(kData / name / "reference.json"));
+      const auto tokenizer = make_tokenizer(load_model(folder_ / file)->metadata);
+      for (const Json& item : reference.at("tokenize")) {
+        const auto text = item.at("text").get<std::string>();
+        EXPECT_EQ(tokenizer->encode(text, true, true), item.at("ids").get<std::vector<int32_t>>())
+            << file << ": " << text;
+      }
+    }
 }
 
 TEST_F(CompressTest, SourceTypeIsCopied) {

@@ -1,5 +1,6 @@
 // kill -9 at moments spread over a run of the program: the same command goes on and ends in the same bytes.
-// The run is slowed by WHIT_TEST_DELAY_MS, so that every phase lasts long enough to be hit; the phase is read off stderr.
+// The run is slowed by WHIT_TEST_DELAY_MS, so that every phase lasts long enough to be hit; the phase is read off
+// stderr.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -84,16 +85,30 @@ TEST(Kill, AnywhereAndGoOn) {
   for (int i = 0; i < 6000; ++i) text += std::string(words[rng.below(12)]) + (rng.below(8) == 0 ? ". " : " ");
   write_file(folder / "text.txt", text, false);
   const auto command = [&](const std::string& name) {
-    return std::vector<std::string>{WHIT_PROGRAM, "compress", std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
-                                    "--fit", "200KB", "--data", (folder / "text.txt").string(), "--calibration-tokens", "2048",
-                                    "--context", "128", "--threads", "1", "--cache", (folder / ("cache-" + name)).string(), "-o",
+    return std::vector<std::string>{WHIT_PROGRAM,
+                                    "compress",
+                                    std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
+                                    "--fit",
+                                    "200KB",
+                                    "--data",
+                                    (folder / "text.txt").string(),
+                                    "--calibration-tokens",
+                                    "2048",
+                                    "--context",
+                                    "128",
+                                    "--threads",
+                                    "1",
+                                    "--cache",
+                                    (folder / ("cache-" + name)).string(),
+                                    "-o",
                                     (folder / (name + ".gguf")).string()};
   };
   ASSERT_EQ(wait_for(start(command("whole"))), 0);
   const std::string whole = read_file(folder / "whole.gguf");
   ::setenv("WHIT_TEST_DELAY_MS", "60", 1);
   std::map<std::string, int> kills;
-  for (const std::string phase : {"sensitivity: forward", "sensitivity: blocks", "sensitivity: probes", "compress", "write"})
+  for (const std::string phase :
+       {"sensitivity: forward", "sensitivity: blocks", "sensitivity: probes", "compress", "write"})
     for (int moment = 0; moment < 5; ++moment) {
       const std::string name = "stopped";
       std::filesystem::remove_all(folder / "cache-stopped");

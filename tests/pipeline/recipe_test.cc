@@ -62,7 +62,8 @@ TEST(Recipe, TheLaterMatchWins) {
 method = "rtn"
 tensors = "blk.1.ffn_down.weight"
 format = "q8_0"
-)", "test");
+)",
+                                     "test");
   EXPECT_EQ(step_for(recipe, unit("blk.0.ffn_down.weight", {"blk.0.ffn_down.weight"}))->method, "gptq");
   EXPECT_EQ(step_for(recipe, unit("blk.1.ffn_down.weight", {"blk.1.ffn_down.weight"}))->format->label(), "q8_0");
   EXPECT_EQ(step_for(recipe, unit("output.weight", {"output.weight"})), nullptr);
@@ -75,8 +76,10 @@ whit = 1
 method = "rtn"
 tensors = "blk.*.attn_v.weight"
 format = "q8_0"
-)", "test");
-  const UnitSpec qkv = unit("blk.0.attn_qkv.weight", {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"});
+)",
+                                     "test");
+  const UnitSpec qkv =
+      unit("blk.0.attn_qkv.weight", {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"});
   EXPECT_THROW(step_for(recipe, qkv), Error);
 }
 
@@ -88,8 +91,10 @@ TEST(Recipe, NonsenseIsRefusedWithTheNearestName) {
   EXPECT_NE(error_of("whit = 1\ncalibrat = 1\n").hint().find("calibrate"), std::string::npos);
   EXPECT_NE(error_of("whit = 1\n[calibrate]\ntoken = 5\n" + head.substr(9)).hint().find("tokens"), std::string::npos);
   EXPECT_NE(error_of("whit = 1\n[[step]]\nmethod = \"gtpq\"\n").hint().find("gptq"), std::string::npos);
-  EXPECT_NE(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\nformat = \"q8_1\"\n").hint().find("q8_0"), std::string::npos);
-  EXPECT_EQ(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = 5\nformat = \"q8_0\"\n").kind(), ErrorKind::usage);
+  EXPECT_NE(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\nformat = \"q8_1\"\n").hint().find("q8_0"),
+            std::string::npos);
+  EXPECT_EQ(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = 5\nformat = \"q8_0\"\n").kind(),
+            ErrorKind::usage);
   EXPECT_EQ(error_of("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\n").kind(), ErrorKind::usage);
   EXPECT_EQ(error_of("whit = 1\nwhen = 2020-01-01\n").kind(), ErrorKind::usage);
   EXPECT_EQ(error_of("whit = = 1").kind(), ErrorKind::usage);
