@@ -57,6 +57,7 @@ void Terminal::begin(const std::string& phase, double total) {
   spoke_ = false;
   started_ = shown_ = Clock::now();
   if (live_) draw(false);
+  if (!live_ && !quiet_) fmt::print(stderr, "{}\n", phase_);
 }
 
 void Terminal::advance(double units) {

@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "pipeline/fit.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/pause.h"
 #include "pipeline/sensitivity.h"
 #include "pipeline/walker.h"
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/rng.h"
+#include "pipeline/pause.h"
 
 namespace whit {
 namespace {
@@ -109,7 +110,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
     inputs.push_back(activations.values);
     run_block(spec, block, load_block(model, block), activations, {});
     progress.advance(1);
-    progress.check_interrupt();
+    pause_point(progress);
   }
   fisher.final_hidden = final_norm(model, activations.values);
 
@@ -147,7 +148,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
       multiply_add(1.0f, p_slice, rows, false, gradient.row(begin), spec.width);
     });
     progress.advance(static_cast<double>(count));
-    progress.check_interrupt();
+    pause_point(progress);
   }
   for (size_t v = 0; v < vocabulary.size(); ++v)
     fisher.vocabulary[v] = static_cast<float>(vocabulary[v] / static_cast<double>(tokens));
@@ -175,7 +176,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
       fisher.rows["blk." + std::to_string(block) + "." + kind + ".weight"] = std::move(mean);
     }
     progress.advance(1);
-    progress.check_interrupt();
+    pause_point(progress);
   }
   progress.end();
   return fisher;

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <numeric>
-#include <thread>
 
 #include "base/checked.h"
 #include "base/hash.h"
 #include "pipeline/fisher.h"
+#include "pipeline/pause.h"
 #include "pipeline/plan.h"
 
 namespace whit {
@@ -316,7 +314,7 @@ class Measurement {
       record(unit.kind, probe_format(context_.allocate, unit),
              mean_kl(spec.vocabulary, fisher_.final_hidden, output, hidden, output, context_.pool, context_.progress),
              flow_.probe_error.at(unit.kind));
-      context_.progress.check_interrupt();
+      pause_point(context_.progress);
     }
     // Embedding and output: what the output layer sees. The error of a row as an input is of the same size and goes
     // into the scale, because a tied matrix is probed as the output.
@@ -399,12 +397,6 @@ std::string machine_key(int threads) {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) isa = "avx512";
 #endif
   return fmt::format("{} threads {}", isa, threads);
-}
-
-void pause_point(Progress& progress) {
-  if (const char* delay = std::getenv("WHIT_TEST_DELAY_MS"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(delay)));
-  progress.check_interrupt();
 }
 
 }  // namespace whit

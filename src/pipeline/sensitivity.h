@@ -52,7 +52,4 @@ Matrix output_gram(const Model& model, const CalibrationWindows& windows, const 
 // Part of every cache key and of the journal's: results are the same bits only on the same instruction set and threads.
 std::string machine_key(int threads);
 
-// Waits for WHIT_TEST_DELAY_MS (environment, tests of kill and resume) and throws when the user interrupted.
-void pause_point(Progress& progress);
-
 }  // namespace whit

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "model/torch/executor.h"
-#include "pipeline/sensitivity.h"
+#include "pipeline/pause.h"
 
 namespace whit {
 namespace {

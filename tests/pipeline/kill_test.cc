@@ -114,7 +114,7 @@ TEST(Kill, AnywhereAndGoOn) {
       std::filesystem::remove_all(folder / "cache-stopped");
       std::filesystem::remove_all(folder / "stopped.gguf.journal");
       std::filesystem::remove(folder / "stopped.gguf");
-      if (!kill_in_phase(start(command(name)), phase, std::chrono::milliseconds(1 + 45 * moment))) continue;
+      if (!kill_in_phase(start(command(name)), phase, std::chrono::milliseconds(1 + 50 * moment))) continue;
       ++kills[phase];
       ASSERT_FALSE(std::filesystem::exists(folder / "stopped.gguf")) << phase << " " << moment;
       std::string log;
