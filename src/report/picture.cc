@@ -148,6 +148,9 @@ void draw_quality(std::string& out, const Results& results, double x, double y, 
       x + 14, (top + bottom) / 2);
   std::stable_sort(points.begin(), points.end(),
                    [](const Point& a, const Point& b) { return a.megabytes < b.megabytes; });
+  // Names of more points than these would cover each other; they stand in the table and in the titles of the points.
+  constexpr std::ptrdiff_t kNamedPoints = 6;
+  const bool named = std::count_if(points.begin(), points.end(), [](const Point& p) { return !p.reference; }) <= kNamedPoints;
   for (const bool reference : {true, false}) {
     std::string path;
     for (const Point& point : points)
@@ -163,7 +166,7 @@ void draw_quality(std::string& out, const Results& results, double x, double y, 
       out += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"><title>{}: {:.1f} MB, KL {:.5f}</title></circle>\n",
           px, py, reference ? 3 : 5, colour, html_escape(point.name), point.megabytes, point.kl);
-      if (reference) continue;
+      if (reference || !named) continue;
       const bool at_right = px > right - 120;
       out += text_at(px + (at_right ? -8 : 8), py - 8, at_right ? "end" : "start", "name", point.name);
       out += text_at(px + (at_right ? -8 : 8), py + (py > bottom - 16 ? -22 : 6), at_right ? "end" : "start", "small",
