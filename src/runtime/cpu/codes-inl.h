@@ -43,12 +43,18 @@ HWY_INLINE void SignedByteCodes(const uint8_t* row, size_t cols, uint8_t* HWY_RE
 // A little-endian stream of b-bit codes from a byte boundary: 8 codes are exactly b bytes, and a code touches at most
 // two bytes. So 8 codes are spread to 16-bit lanes that hold their two bytes, shifted, masked and narrowed.
 struct StreamTables {
-  alignas(16) uint8_t spread[16];
-  alignas(16) uint16_t factor[8];
+  alignas(64) uint8_t gather[64] = {};  // VBMI: byte i of 8 codes into 64-bit lane i / 8
+  alignas(64) uint8_t shift[64] = {};   // VBMI: where a code begins in its lane
+  alignas(16) uint8_t spread[16] = {};
+  alignas(16) uint16_t factor[8] = {};
 };
 
-HWY_INLINE StreamTables MakeStreamTables(size_t bits) {
+constexpr StreamTables MakeStreamTables(size_t bits) {
   StreamTables t;
+  for (size_t i = 0; i < 64; ++i) {
+    t.gather[i] = static_cast<uint8_t>(i / 8 * bits + (i % 8 < bits ? i % 8 : 0));
+    t.shift[i] = static_cast<uint8_t>(i % 8 * bits);
+  }
   for (size_t j = 0; j < 8; ++j) {
     const size_t byte = j * bits / 8, shift = j * bits % 8;
     t.spread[2 * j] = static_cast<uint8_t>(byte);
@@ -57,6 +63,16 @@ HWY_INLINE StreamTables MakeStreamTables(size_t bits) {
   }
   return t;
 }
+
+constexpr StreamTables kStreamTables[9] = {{},
+                                           MakeStreamTables(1),
+                                           MakeStreamTables(2),
+                                           MakeStreamTables(3),
+                                           MakeStreamTables(4),
+                                           MakeStreamTables(5),
+                                           MakeStreamTables(6),
+                                           MakeStreamTables(7),
+                                           MakeStreamTables(8)};
 
 // 8 codes from 16 readable bytes.
 HWY_INLINE void StreamCodes8(const uint8_t* from, const StreamTables& t, uint8_t mask, uint8_t* to) {
@@ -74,15 +90,11 @@ HWY_INLINE void StreamCodes8(const uint8_t* from, const StreamTables& t, uint8_t
 inline void StreamCodes(const uint8_t* row, const uint8_t* end, size_t cols, size_t bits, uint8_t* HWY_RESTRICT out) {
   const uint8_t mask = static_cast<uint8_t>((1u << bits) - 1);
   const size_t full = cols / 8 * 8;
+  const StreamTables& tables = kStreamTables[bits];
   size_t j = 0;
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
   {  // VBMI: bytes of 8 codes into each 64-bit lane, then each code shifted out of its lane in one instruction.
-    alignas(64) uint8_t gather[64], shift[64];
-    for (size_t i = 0; i < 64; ++i) {
-      gather[i] = static_cast<uint8_t>(i / 8 * bits + (i % 8 < bits ? i % 8 : 0));
-      shift[i] = static_cast<uint8_t>(i % 8 * bits);
-    }
-    const __m512i from = _mm512_load_si512(gather), by = _mm512_load_si512(shift),
+    const __m512i from = _mm512_load_si512(tables.gather), by = _mm512_load_si512(tables.shift),
                   keep = _mm512_set1_epi8(static_cast<char>(mask));
     const __mmask64 readable = bits == 8 ? ~__mmask64{0} : (__mmask64{1} << (8 * bits)) - 1;
     for (; j + 64 <= full; j += 64) {
@@ -99,7 +111,6 @@ inline void StreamCodes(const uint8_t* row, const uint8_t* end, size_t cols, siz
     }
   }
 #endif
-  const StreamTables tables = MakeStreamTables(bits);
   for (; j < full && row + j / 8 * bits + 16 <= end; j += 8) StreamCodes8(row + j / 8 * bits, tables, mask, out + j);
   for (; j < full; j += 8) {  // fewer than 16 bytes are left of the part
     uint8_t bytes[16] = {};
@@ -153,24 +164,28 @@ HWY_INLINE void StridedHalves(const uint8_t* row, size_t stride, size_t n, float
   }
 }
 
-// to[i] = super * code / top of n codes of `bits` bits; two's complement when kSigned. `bytes`: scratch.
+// to[i] = super / top * code of n codes of `bits` bits; two's complement when kSigned. `bytes`: scratch.
 template <bool kSigned>
 HWY_INLINE void CodedParameters(const uint8_t* row, const uint8_t* end, size_t n, size_t bits, float super,
                                 uint8_t* bytes, float* HWY_RESTRICT to) {
-  StreamCodes(row, end, n, bits, bytes);
+  if (bits == 8)
+    std::memcpy(bytes, row, n);
+  else
+    StreamCodes(row, end, n, bits, bytes);
   const int32_t sign = kSigned ? 1 << (bits - 1) : 0;
   const float top = static_cast<float>((1 << (bits - (kSigned ? 1 : 0))) - 1);
   const Floats d;
   const Ints di;
   const hn::Rebind<uint8_t, Floats> d8;
   const auto flip = hn::Set(di, sign);
-  const auto by = hn::Set(d, super), over = hn::Set(d, top);
+  const float step = super / top;
+  const auto by = hn::Set(d, step);
   size_t i = 0;
   for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
     const auto code = hn::Sub(hn::Xor(hn::PromoteTo(di, hn::LoadU(d8, bytes + i)), flip), flip);
-    hn::StoreU(hn::Div(hn::Mul(by, hn::ConvertTo(d, code)), over), d, to + i);
+    hn::StoreU(hn::Mul(by, hn::ConvertTo(d, code)), d, to + i);
   }
-  for (; i < n; ++i) to[i] = super * static_cast<float>((int32_t{bytes[i]} ^ sign) - sign) / top;
+  for (; i < n; ++i) to[i] = step * static_cast<float>((int32_t{bytes[i]} ^ sign) - sign);
 }
 
 inline void GridParameters(const StoredMatrix& m, size_t stored, float* HWY_RESTRICT parameters) {
