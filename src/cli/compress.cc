@@ -181,14 +181,14 @@ VerbBody declare_calibrate(CLI::App& app) {
 
 Verb compress_verb() {
   return {"compress", "make a model fit a number of bytes",
-          "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data README.md --calibration-tokens 512 "
+          "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data docs/cli.md --calibration-tokens 512 "
           "--context 64 -o small.gguf",
           true, declare_compress};
 }
 
 Verb calibrate_verb() {
   return {"calibrate", "measure once what every size of a model needs to know",
-          "whit calibrate tests/data/models/stories260K.gguf --data README.md --calibration-tokens 512 --context 64",
+          "whit calibrate tests/data/models/stories260K.gguf --data docs/cli.md --calibration-tokens 512 --context 64",
           true, declare_calibrate};
 }
 

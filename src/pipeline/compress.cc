@@ -151,15 +151,21 @@ class Job {
     if (allocates()) draw_probe_windows(*tokenizer, text, tokens, context, seed);
   }
 
-  // Windows of the same text that calibration does not see.
+  // Windows of the same text that calibration does not see: 2048 tokens, or what a short text leaves.
   void draw_probe_windows(const Tokenizer& tokenizer, const std::string& text, uint64_t tokens, uint64_t context,
                           uint64_t seed) {
-    const uint64_t probe_tokens = std::max(kProbeTokens, context);
+    const uint64_t all = tokenizer.encode(text, false, false).size() / context;
+    const uint64_t calibrated = windows_.windows.size();
+    if (all <= calibrated)
+      throw Error(ErrorKind::input, "the calibration text leaves nothing to measure sensitivities on",
+                  recipe_.calibrate.data, fmt::format("{} windows of {} tokens, all calibrated on", all, context),
+                  "a longer text, or fewer --calibration-tokens");
+    const uint64_t probes = std::min(all - calibrated, std::max(kProbeTokens, context) / context);
     const std::set<std::vector<int32_t>> used(windows_.windows.begin(), windows_.windows.end());
-    CalibrationWindows drawn = calibration_windows(tokenizer, text, tokens + probe_tokens, context, seed + 1);
+    CalibrationWindows drawn = calibration_windows(tokenizer, text, tokens + probes * context, context, seed + 1);
     probe_windows_.context = context;
     for (auto& window : drawn.windows)
-      if (!used.count(window) && probe_windows_.windows.size() * context < probe_tokens)
+      if (!used.count(window) && probe_windows_.windows.size() < probes)
         probe_windows_.windows.push_back(std::move(window));
     probe_windows_.hash = drawn.hash;
   }

@@ -25,7 +25,6 @@ th{color:var(--soft);font-weight:600}.number{text-align:right}
 figure{margin:14px 0}figcaption{font-weight:600;margin-bottom:4px}
 svg{width:100%;height:auto;display:block}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
-.legend span{display:inline-block;min-width:30px;text-align:center;font-size:12px;color:#fff}
 .answer{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px;margin:10px 0}
 .answer pre,.prompt{margin:6px 0 0;white-space:pre-wrap;overflow-wrap:anywhere;font:14px/1.5 ui-monospace,monospace}
 )";
@@ -52,8 +51,12 @@ const line = getComputedStyle(document.documentElement).getPropertyValue('--line
 const all = data.ours.concat(data.others).map(p => p.kl).filter(kl => kl > 1e-6);
 const floor = all.length ? Math.pow(10, Math.floor(Math.log10(Math.min(...all)))) : 1e-3;
 const place = p => ({x: p.mb, y: Math.max(p.kl, floor), name: p.name, kl: p.kl, perplexity: p.perplexity});
-const sets = [{label: 'whit', data: data.ours.map(place), borderColor: '#0969da', backgroundColor: '#0969da',
+const zero = p => !(p.kl > 1e-6);
+const sets = [{label: 'whit', named: true, data: data.ours.filter(p => !zero(p)).map(place), borderColor: '#0969da', backgroundColor: '#0969da',
                pointRadius: 6, pointHoverRadius: 8, showLine: true, borderWidth: 2, tension: 0}];
+if (data.ours.some(zero))  // no line leads to them: the axis does not reach 0
+  sets.push({label: 'equal to the original (KL 0)', named: true, data: data.ours.filter(zero).map(place), clip: false,
+             borderColor: '#0969da', backgroundColor: 'transparent', pointRadius: 6, pointHoverRadius: 8, borderWidth: 2});
 if (data.others.length)
   sets.push({label: data.othersName, data: data.others.map(place), borderColor: '#8c959f', backgroundColor: '#8c959f',
              pointRadius: 3, showLine: true, borderWidth: 1, tension: 0});
@@ -72,12 +75,12 @@ new Chart(document.getElementById('quality'), {
   plugins: [{id: 'names', afterDatasetsDraw(chart) {
     const ink = getComputedStyle(document.body).color, area = chart.chartArea, c = chart.ctx;
     c.save(); c.font = '600 12px system-ui, sans-serif'; c.fillStyle = ink;
-    chart.getDatasetMeta(0).data.forEach((point, i) => {
+    chart.data.datasets.forEach((set, s) => set.named && chart.getDatasetMeta(s).data.forEach((point, i) => {
       const right = point.x > area.right - 140;
       c.textAlign = right ? 'right' : 'left';
-      const p = chart.data.datasets[0].data[i];
+      const p = set.data[i];
       c.fillText(p.name + (p.kl > 1e-6 ? '' : ' (KL 0)'), point.x + (right ? -9 : 9), point.y - 9);
-    });
+    }));
     c.restore();
   }}]
 });
@@ -119,7 +122,7 @@ std::string layers_section(const Results& results) {
   if (results.models.empty()) return {};
   std::string out =
       "<h2>Bits per layer</h2>\n<p class=\"soft\">A column is a block, a row a kind of matrix, the wide cell the "
-      "embedding. Point at a cell for its format.</p>\n";
+      "embedding. Point at a cell for its format.</p>\n" + svg_legend();
   for (const ModelRecord& model : results.models) {
     out += "<figure><figcaption>" + html_escape(short_name(model.model));
     if (std::isfinite(model.file_bytes))

@@ -16,6 +16,9 @@ std::string svg_picture(const Results& results);
 // Bits per weight of each block and kind of one model, as a strip of cells.
 std::string svg_layers(const ModelRecord& model);
 
+// The colours of svg_layers.
+std::string svg_legend();
+
 // Chart.js as it was built in.
 std::string_view chart_js() noexcept;
 

@@ -34,6 +34,7 @@ std::string text_at(double x, double y, const char* anchor, const char* style, c
 const char* const style =
     "<style>text{font-family:system-ui,-apple-system,'Segoe UI',sans-serif;fill:#24292f;font-size:13px}"
     ".small{font-size:11px;fill:#57606a}.title{font-size:16px;font-weight:600}.name{font-weight:600}"
+    ".halo{paint-order:stroke;stroke:#fff;stroke-width:3px}"
     ".axis{stroke:#8c959f;stroke-width:1}.grid{stroke:#d8dee4;stroke-width:1}</style>\n";
 
 constexpr double label_width = 110, cell_height = 18;
@@ -154,7 +155,7 @@ void draw_quality(std::string& out, const Results& results, double x, double y, 
   for (const bool reference : {true, false}) {
     std::string path;
     for (const Point& point : points)
-      if (point.reference == reference)
+      if (point.reference == reference && point.kl > 1e-6)  // no line to a point that the axis does not reach
         path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : " L", at_x(point.megabytes), at_y(point.kl));
     const char* colour = reference ? "#8c959f" : "#0969da";
     if (!path.empty())
@@ -167,11 +168,12 @@ void draw_quality(std::string& out, const Results& results, double x, double y, 
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"><title>{}: {:.1f} MB, KL {:.5f}</title></circle>\n",
           px, py, reference ? 3 : 5, colour, html_escape(point.name), point.megabytes, point.kl);
       if (reference || !named) continue;
+      const std::string size = format_bytes(static_cast<uint64_t>(point.megabytes * 1e6 + 0.5));
       const bool at_right = px > right - 120;
-      out += text_at(px + (at_right ? -8 : 8), py - 8, at_right ? "end" : "start", "name", point.name);
-      out += text_at(px + (at_right ? -8 : 8), py + (py > bottom - 16 ? -22 : 6), at_right ? "end" : "start", "small",
-                     point.kl > 1e-6 ? fmt::format("{:.1f} MB, KL {:.4f}", point.megabytes, point.kl)
-                                     : fmt::format("{:.1f} MB, KL 0", point.megabytes));
+      out += text_at(px + (at_right ? -8 : 8), py - 8, at_right ? "end" : "start", "name halo", point.name);
+      out += text_at(px + (at_right ? -8 : 8), py + (py > bottom - 16 ? -22 : 6), at_right ? "end" : "start", "small halo",
+                     point.kl > 1e-6 ? size + fmt::format(", KL {:.4f}", point.kl)
+                                     : size + ", KL 0");
     }
   }
   if (!results.references.empty()) {
@@ -194,6 +196,13 @@ std::string svg_layers(const ModelRecord& model) {
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"bits per "
       "weight of {}\">\n{}</svg>\n",
       width, height + 4, html_escape(short_name(model.model)), body);
+}
+
+std::string svg_legend() {
+  std::string body;
+  draw_legend(body, 0, 2);
+  return "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 920 20\" role=\"img\" aria-label=\"colours of bits per "
+         "weight\">\n" + body + "</svg>\n";
 }
 
 std::string svg_picture(const Results& results) {

@@ -25,7 +25,7 @@ TEST(Examples, OfHelpRun) {
     ASSERT_NE(example, std::string::npos) << verb;
     // In a folder of its own that looks like the project's.
     const TemporaryFolder folder;
-    for (const char* name : {"tests", "README.md", "recipes"})
+    for (const char* name : {"tests", "README.md", "docs"})
       std::filesystem::create_symlink(std::filesystem::path(WHIT_SOURCE_DIR) / name, folder.path() / name);
     const Outcome outcome = call_shell(told.out.substr(example + 11), folder.path());
     EXPECT_EQ(outcome.code, 0) << verb << "\n" << told.out.substr(example) << outcome.error;

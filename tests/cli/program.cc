@@ -4,17 +4,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 
+#include "cli/verbs.h"
+
 namespace whit {
 namespace {
 
-Outcome call(const std::vector<std::string>& words, const std::string& input, const std::filesystem::path& folder) {
+Outcome call(const std::vector<std::string>& words, const std::filesystem::path& folder) {
   const TemporaryFolder scratch;
-  const std::string in = scratch.file("in", input), out = scratch.file("out", ""), error = scratch.file("error", "");
+  const std::string in = scratch.file("in", ""), out = scratch.file("out", ""), error = scratch.file("error", "");
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) {
@@ -39,16 +42,35 @@ Outcome call(const std::vector<std::string>& words, const std::string& input, co
 
 }  // namespace
 
-Outcome call_whit(const std::vector<std::string>& arguments, const std::string& input,
-                  const std::filesystem::path& folder) {
-  std::vector<std::string> words = {WHIT_PROGRAM};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  return call(words, input, folder);
+// In this process: LibTorch takes half a second to load, which a process for each call would pay again.
+Outcome call_whit(const std::vector<std::string>& arguments, const std::string& input) {
+  const TemporaryFolder scratch;
+  const std::string files[] = {scratch.file("in", input), scratch.file("out", ""), scratch.file("error", "")};
+  std::fflush(nullptr);
+  int kept[3];
+  for (int descriptor = 0; descriptor < 3; ++descriptor) {
+    kept[descriptor] = dup(descriptor);
+    const int file = open(files[descriptor].c_str(), descriptor == 0 ? O_RDONLY : O_WRONLY | O_APPEND);
+    dup2(file, descriptor);
+    close(file);
+  }
+  std::vector<const char*> words = {"whit"};
+  for (const std::string& argument : arguments) words.push_back(argument.c_str());
+  Outcome outcome;
+  outcome.code = run_program(static_cast<int>(words.size()), words.data());
+  std::fflush(nullptr);
+  for (int descriptor = 0; descriptor < 3; ++descriptor) {
+    dup2(kept[descriptor], descriptor);
+    close(kept[descriptor]);
+  }
+  outcome.out = read_all(files[1]);
+  outcome.error = read_all(files[2]);
+  return outcome;
 }
 
 Outcome call_shell(const std::string& line, const std::filesystem::path& folder) {
   const std::string bin = std::filesystem::path(WHIT_PROGRAM).parent_path().string();
-  return call({"/bin/sh", "-ec", "PATH='" + bin + "':$PATH\n" + line}, "", folder);
+  return call({"/bin/sh", "-ec", "PATH='" + bin + "':$PATH\n" + line}, folder);
 }
 
 TemporaryFolder::TemporaryFolder() {

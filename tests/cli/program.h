@@ -12,10 +12,9 @@ struct Outcome {
   std::string out, error;
 };
 
-// `folder`: where it runs ("" here). `input`: its standard input.
-Outcome call_whit(const std::vector<std::string>& arguments, const std::string& input = {},
-                  const std::filesystem::path& folder = {});
-// A shell line with the program's folder first on PATH.
+// Runs the program inside this process. `input`: its standard input.
+Outcome call_whit(const std::vector<std::string>& arguments, const std::string& input = {});
+// A shell line in a process of its own, with the program's folder first on PATH.
 Outcome call_shell(const std::string& line, const std::filesystem::path& folder);
 
 // A folder that goes with the object.
