@@ -23,7 +23,7 @@ struct CompressOptions {
   bool thorough = false, json = false, explain = false, no_verify = false;
 };
 
-// 8 thousand tokens give most of the quality in a quarter of the time; see docs/design/compress.md.
+// Four times the default. What more tokens are worth has not been measured yet.
 constexpr int kThoroughTokens = 32768;
 
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
@@ -34,7 +34,7 @@ void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
   app.add_option("--seed", o.seed, "draws the windows (default 0)")->check(CLI::NonNegativeNumber);
   app.add_flag("--thorough", o.thorough,
-               fmt::format("calibrate on {} tokens: slower, a little better", kThoroughTokens));
+               fmt::format("calibrate on {} tokens: slower", kThoroughTokens));
   app.add_option("--recipe", o.recipe, "a recipe file (TOML)");
   app.add_option("--cache", o.request.cache,
                  "folder of the cache (default: $WHIT_CACHE, or whit in your cache folder)");

@@ -15,8 +15,8 @@
 namespace whit {
 namespace {
 
-// Distortions are measured on every stride-th row of a unit: rows are independent given the gram, so a sample of
-// at least this many of them estimates the sum within a few per cent and costs a quarter of the time.
+// Distortions are measured on every stride-th row of a unit, at least this many: rows are independent given the gram, so a
+// sample estimates the sum.
 constexpr uint64_t kSampledRows = 192;
 constexpr uint64_t kSampledEmbeddingRows = 2048;
 
@@ -87,7 +87,7 @@ TensorState sample_rows(const TensorState& whole, uint64_t stride) {
 }
 
 // The distortion of every format of one unit, under a gram that quantization did not see: under its own, a method that
-// makes up for errors looks two to three times better than it is. `fisher` per row of the whole unit.
+// makes up for errors looks better than it is. `fisher` per row of the whole unit.
 std::vector<double> distortions(const SensitivityContext& context, const TensorState& state,
                                 const Matrix& held_out_gram, const std::vector<float>& fisher) {
   const FormatPtr source = source_format(context.model, state.unit);
