@@ -52,6 +52,8 @@ struct Packed {
   Shape shape;
   std::vector<std::vector<std::byte>> parts;
   uint64_t bytes() const noexcept;
+  // The parts as Format::unpack() takes them.
+  std::vector<std::span<const std::byte>> views() const { return {parts.begin(), parts.end()}; }
 };
 
 // A StoredTensor over (and owning) the packed bytes.

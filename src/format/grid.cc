@@ -257,7 +257,7 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
   const auto part_row = [&](int part, uint64_t row, uint64_t row_bytes) {
     return part < 0 ? nullptr : packed.parts[static_cast<size_t>(part)].data() + row * row_bytes;
   };
-  std::vector<std::span<const std::byte>> views(packed.parts.begin(), packed.parts.end());
+  const auto views = packed.views();
   const int p = options_.parameter_bits;
   for (uint64_t row = 0; row < shape.rows; ++row) {
     std::byte* to = part_row(at.codes, row, at.code_bytes);
@@ -315,7 +315,7 @@ AffineCodes GridFormat::unpack_codes(const Packed& packed) const {
   const std::vector<PartSpec> specs = parts(shape);
   WHIT_CHECK(packed.parts.size() == specs.size());
   for (size_t i = 0; i < specs.size(); ++i) WHIT_CHECK(packed.parts[i].size() == specs[i].bytes);
-  const std::vector<std::span<const std::byte>> views(packed.parts.begin(), packed.parts.end());
+  const auto views = packed.views();
 
   AffineCodes codes{shape, std::vector<uint8_t>(shape.count()), {}};
   AffineParameters& parameters = codes.parameters;

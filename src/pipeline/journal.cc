@@ -8,8 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/file.h"
-#include "base/hash.h"
+#include "base/record.h"
 
 namespace whit {
 namespace {
@@ -29,31 +28,7 @@ std::string first_difference(const Json& a, const Json& b) {
   return "the program";
 }
 
-struct Entry {
-  Json header;
-  std::span<const std::byte> body;
-  std::shared_ptr<const MappedFile> file;
-};
-
-// Layout: u64 header length, header JSON, parts, u64 xxh3 of all that comes before.
-Entry open_entry(const std::filesystem::path& path) {
-  Entry entry;
-  entry.file = MappedFile::open(path);
-  const auto bytes = entry.file->bytes();
-  const auto damaged = [&] {
-    return Error(ErrorKind::integrity, "an entry of the journal is damaged", path.string(), {},
-                 "delete this entry; the run then makes it anew");
-  };
-  uint64_t length = 0, checksum = 0;
-  if (bytes.size() < 16) throw damaged();
-  std::memcpy(&length, bytes.data(), 8);
-  std::memcpy(&checksum, bytes.data() + bytes.size() - 8, 8);
-  if (length > bytes.size() - 16 || xxh3_64(bytes.first(bytes.size() - 8)) != checksum) throw damaged();
-  const char* text = reinterpret_cast<const char*>(bytes.data()) + 8;
-  entry.header = Json::parse(text, text + length);
-  entry.body = bytes.subspan(8 + length, bytes.size() - 16 - length);
-  return entry;
-}
+const RecordName kName = {"an entry of the journal is damaged", "delete this entry; the run then makes it anew"};
 
 }  // namespace
 
@@ -100,46 +75,38 @@ void Journal::store(const std::string& unit, const Packed& packed, const StageRe
   header["loss"] = report.loss;
   header["relative_loss"] = report.relative_loss;
   header["damp_ratio"] = report.damp_ratio;
-  const std::string text = header.dump();
-  std::string bytes;
-  bytes.reserve(text.size() + packed.bytes() + 16);
-  const uint64_t length = text.size();
-  bytes.append(reinterpret_cast<const char*>(&length), 8).append(text);
-  for (const auto& part : packed.parts) bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
-  const uint64_t checksum = xxh3_64(std::as_bytes(std::span(bytes)));
-  bytes.append(reinterpret_cast<const char*>(&checksum), 8);
-  write_file(path_of(unit), bytes, true);
+  write_record(path_of(unit), header, packed.views());
 }
 
 std::shared_ptr<const Packed> Journal::load(const std::string& unit) const {
-  const Entry entry = open_entry(path_of(unit));
+  const auto path = path_of(unit);
+  const Record record = open_record(path, kName);
   auto packed = std::make_shared<Packed>();
-  packed->format = make_format_from(entry.header.at("format"), path_of(unit).string());
-  packed->shape = {entry.header.at("rows").get<uint64_t>(), entry.header.at("cols").get<uint64_t>()};
   uint64_t offset = 0;
-  for (const PartSpec& part : packed->format->parts(packed->shape)) {
-    if (part.bytes > entry.body.size() - offset)
-      throw Error(ErrorKind::integrity, "an entry of the journal is damaged", path_of(unit).string());
-    const auto span = entry.body.subspan(offset, part.bytes);
-    packed->parts.emplace_back(span.begin(), span.end());
-    offset += part.bytes;
+  try {
+    packed->format = make_format_from(record.header.at("format"), path.string());
+    packed->shape = {record.header.at("rows").get<uint64_t>(), record.header.at("cols").get<uint64_t>()};
+    for (const PartSpec& part : packed->format->parts(packed->shape)) {
+      if (part.bytes > record.body.size() - offset) damaged_record(path, kName, "its parts are longer than the file");
+      const auto span = record.body.subspan(offset, part.bytes);
+      packed->parts.emplace_back(span.begin(), span.end());
+      offset += part.bytes;
+    }
+  } catch (const Json::exception&) {
+    damaged_record(path, kName, "its header cannot be read");
   }
+  if (offset != record.body.size()) damaged_record(path, kName, "its parts are shorter than the file");
   return packed;
 }
 
 StageReport Journal::report(const std::string& unit) const {
-  const Json header = open_entry(path_of(unit)).header;
-  const auto number = [&](const char* key) { return header.at(key).is_number() ? header.at(key).get<double>() : 0.0; };
+  const Json header = open_record(path_of(unit), kName).header;
+  const auto number = [&](const char* key) {
+    const auto found = header.find(key);
+    return found != header.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
   return {number("loss"), number("relative_loss"), number("damp_ratio")};
 }
-
-bool Journal::has_value(const std::string& name) const { return std::filesystem::exists(folder_ / (name + ".json")); }
-
-void Journal::store_value(const std::string& name, const Json& value) {
-  write_file(folder_ / (name + ".json"), value.dump(1), true);
-}
-
-Json Journal::value(const std::string& name) const { return parse_json_file(folder_ / (name + ".json")); }
 
 void Journal::remove() {
   ::close(lock_);

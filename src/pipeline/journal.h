@@ -28,11 +28,6 @@ class Journal {
   std::shared_ptr<const Packed> load(const std::string& unit) const;
   StageReport report(const std::string& unit) const;
 
-  // A small durable value under a name ("plan").
-  bool has_value(const std::string& name) const;
-  void store_value(const std::string& name, const Json& value);
-  Json value(const std::string& name) const;
-
   const std::filesystem::path& folder() const noexcept { return folder_; }
   void remove();  // after the output is complete
 

@@ -38,7 +38,7 @@ FormatPtr probe_format(const Step& step, const UnitSpec& unit) {
 
 Matrix unpack_all(const Packed& packed) {
   Matrix dense(packed.shape.rows, packed.shape.cols);
-  std::vector<std::span<const std::byte>> parts(packed.parts.begin(), packed.parts.end());
+  const auto parts = packed.views();
   packed.format->unpack(packed.shape, parts, 0, packed.shape.rows, dense.data.data());
   return dense;
 }

@@ -126,7 +126,7 @@ class Walk {
       if (unit->copied) continue;
       const auto packed = finished_unit(context_.model, *unit, context_.journal);
       uint64_t begin = 0;
-      std::vector<std::span<const std::byte>> parts(packed->parts.begin(), packed->parts.end());
+      const auto parts = packed->views();
       for (size_t m = 0; m < unit->unit.members.size(); ++m) {
         packed->format->unpack(packed->shape, parts, begin, unit->unit.member_rows[m],
                                weights.at(unit->unit.members[m]).data.data());

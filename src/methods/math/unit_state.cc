@@ -74,7 +74,7 @@ void require_exact_zero(const TensorState& state, const AffineFormat& format, co
 StageReport measure_loss(const TensorState& state) {
   const Packed& packed = *state.packed;
   const Matrix& weights = state.weights;
-  std::vector<std::span<const std::byte>> parts(packed.parts.begin(), packed.parts.end());
+  const auto parts = packed.views();
   const bool weighted = state.statistics && state.statistics->tokens > 0;
   constexpr size_t kRows = 512;  // 3 MB of scratch at 1536 inputs
   std::vector<float> difference(std::min(kRows, weights.rows) * weights.cols);

@@ -10,7 +10,7 @@ namespace {
 class DenseParametrization final : public Parametrization {
  public:
   explicit DenseParametrization(const Packed& packed) : format_(packed.format), shape_(packed.shape) {
-    const std::vector<std::span<const std::byte>> parts(packed.parts.begin(), packed.parts.end());
+    const auto parts = packed.views();
     Matrix values(shape_.rows, shape_.cols);
     format_->unpack(shape_, parts, 0, shape_.rows, values.data.data());
     values_ = Tensor::from(values).requires_grad();
