@@ -33,8 +33,7 @@ void add_calibration_options(CLI::App& app, CompressOptions& o) {
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
   app.add_option("--seed", o.seed, "draws the windows (default 0)")->check(CLI::NonNegativeNumber);
-  app.add_flag("--thorough", o.thorough,
-               fmt::format("calibrate on {} tokens: slower", kThoroughTokens));
+  app.add_flag("--thorough", o.thorough, fmt::format("calibrate on {} tokens: slower", kThoroughTokens));
   app.add_option("--recipe", o.recipe, "a recipe file (TOML)");
   app.add_option("--cache", o.request.cache,
                  "folder of the cache (default: $WHIT_CACHE, or whit in your cache folder)");
@@ -55,7 +54,7 @@ Recipe recipe_of(const CompressOptions& o) {
   if (o.tokens > 0) recipe.calibrate.tokens = o.tokens;
   if (o.context > 0) recipe.calibrate.context = o.context;
   if (o.seed >= 0) recipe.calibrate.seed = o.seed;
-  if (!o.prefix.empty()) recipe.calibrate.prefix = o.prefix;
+  if (!o.prefix.empty()) read_options(recipe.calibrate, Json{{"prefix", o.prefix}}, "whit compress");
   return recipe;
 }
 
@@ -142,8 +141,6 @@ VerbBody declare_compress(CLI::App& app) {
   app.add_flag("--explain", o->explain, "every tensor, and how the choice was made");
   return [o](Terminal& terminal) {
     o->request.recipe = recipe_of(*o);
-    if (!o->prefix.empty() && o->prefix != "compressed" && o->prefix != "original")
-      throw Error(ErrorKind::usage, "unknown prefix", "--prefix", o->prefix, "compressed or original");
     o->request.verify = !o->no_verify;
     Json result;
     try {
@@ -180,10 +177,11 @@ VerbBody declare_calibrate(CLI::App& app) {
 }  // namespace
 
 Verb compress_verb() {
-  return {"compress", "make a model fit a number of bytes",
-          "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data docs/cli.md --calibration-tokens 512 "
-          "--context 64 -o small.gguf",
-          true, declare_compress};
+  return {
+      "compress", "make a model fit a number of bytes",
+      "whit compress tests/data/models/stories260K.gguf --preset gptq-4 --data docs/cli.md --calibration-tokens 512 "
+      "--context 64 -o small.gguf",
+      true, declare_compress};
 }
 
 Verb calibrate_verb() {

@@ -75,17 +75,26 @@ std::string default_judging_text(const fs::path& gz) {
   return checked_text(inflate_all(MappedFile::open(path)->bytes(), path.string(), size_t{1} << 28), path.string());
 }
 
+std::vector<int32_t> CalibrationWindows::ids() const {
+  std::vector<int32_t> all;
+  for (const auto& window : windows) all.insert(all.end(), window.begin(), window.end());
+  return all;
+}
+
 CalibrationWindows calibration_windows(const Tokenizer& tokenizer, std::string_view text, uint64_t tokens,
                                        uint64_t context, uint64_t seed) {
-  const std::vector<int32_t> front =
-      tokenizer.bos() >= 0 ? std::vector<int32_t>{tokenizer.bos()} : std::vector<int32_t>{};
+  return calibration_windows(tokenizer.encode(text, false, false), tokenizer.bos(), tokens, context, seed);
+}
+
+CalibrationWindows calibration_windows(std::span<const int32_t> ids, int32_t bos, uint64_t tokens, uint64_t context,
+                                       uint64_t seed) {
+  const std::vector<int32_t> front = bos >= 0 ? std::vector<int32_t>{bos} : std::vector<int32_t>{};
   if (context < front.size() + 1)
     throw Error(ErrorKind::usage, "a calibration window is too short", "context", std::to_string(context));
   const uint64_t count = tokens / context;
   if (count == 0)
     throw Error(ErrorKind::usage, "fewer calibration tokens than one window has", "tokens", std::to_string(tokens),
                 "context is " + std::to_string(context));
-  const std::vector<int32_t> ids = tokenizer.encode(text, false, false);
   const uint64_t step = context - front.size();  // ids of the text in one window
   const uint64_t available = ids.size() / step;
   if (available < count)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,13 @@ std::string default_judging_text(const std::filesystem::path& gz = {});
 struct CalibrationWindows {
   uint64_t context = 0;
   std::vector<std::vector<int32_t>> windows;
-  std::string hash;  // hex, over the ids
+  std::string hash;                  // hex, over the ids
+  std::vector<int32_t> ids() const;  // of all windows, one after the other
 };
 CalibrationWindows calibration_windows(const Tokenizer& tokenizer, std::string_view text, uint64_t tokens,
                                        uint64_t context, uint64_t seed);
+// The same from the ids of the whole text (`bos` -1: none), for whoever draws more than once.
+CalibrationWindows calibration_windows(std::span<const int32_t> ids, int32_t bos, uint64_t tokens, uint64_t context,
+                                       uint64_t seed);
 
 }  // namespace whit

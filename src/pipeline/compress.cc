@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
 #include <set>
 
 #include "base/memory.h"
@@ -25,6 +24,7 @@ class Job {
         recipe_(request.recipe),
         pool_(request.threads),
         model_(load_model(request.model, {request.verify})),
+        frame_(*model_),
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
   }
@@ -37,7 +37,7 @@ class Job {
     if (statistics) draw_windows();
     settle_data();
     const std::string manifest = make_manifest(*model_, plan, recipe_.calibrate, pool_.threads());
-    const uint64_t predicted = plan_file_bytes(*model_, plan, manifest);
+    const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
     Json result;
     result["output"] = request_.output.string();
     result["file_bytes"] = nullptr;
@@ -65,7 +65,7 @@ class Job {
           journal, pool_, progress_});
 
     progress_.begin("write", static_cast<double>(plan.units.size()));
-    ModelOutput output = plan_output(*model_, plan, manifest, [&](const UnitPlan& unit) {
+    ModelOutput output = plan_output(frame_, plan, manifest, [&](const UnitPlan& unit) {
       progress_.advance(1);
       pause_point(progress_);
       return finished_unit(*model_, unit, journal);
@@ -120,7 +120,7 @@ class Job {
         request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
     if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
     draw_windows();
-    FitResult fit = fit_plan(*model_, *step, settled(recipe_.calibrate), measure(*step), budget, pool_.threads());
+    FitResult fit = fit_plan(frame_, *step, settled(recipe_.calibrate), measure(*step), budget, pool_.threads());
     loss_ = fit.predicted_loss;
     lossless_ = fit.lossless;
     if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
@@ -144,17 +144,17 @@ class Job {
     const std::string text = options.data == "novels" ? default_calibration_text() : read_text(options.data);
     const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
     const auto seed = static_cast<uint64_t>(options.seed);
-    windows_ = calibration_windows(*tokenizer, text, tokens, context, seed);
+    const std::vector<int32_t> ids = tokenizer->encode(text, false, false);
+    windows_ = calibration_windows(ids, tokenizer->bos(), tokens, context, seed);
     if (!options.data_hash.empty() && options.data_hash != windows_.hash)
       throw Error(ErrorKind::usage, "the calibration text is not the one that the recipe was made with", options.data,
                   windows_.hash, "wanted " + options.data_hash);
-    if (allocates()) draw_probe_windows(*tokenizer, text, tokens, context, seed);
+    if (allocates()) draw_probe_windows(ids, tokenizer->bos(), tokens, context, seed);
   }
 
   // Windows of the same text that calibration does not see: 2048 tokens, or what a short text leaves.
-  void draw_probe_windows(const Tokenizer& tokenizer, const std::string& text, uint64_t tokens, uint64_t context,
-                          uint64_t seed) {
-    const uint64_t all = tokenizer.encode(text, false, false).size() / context;
+  void draw_probe_windows(std::span<const int32_t> ids, int32_t bos, uint64_t tokens, uint64_t context, uint64_t seed) {
+    const uint64_t all = ids.size() / context;
     const uint64_t calibrated = windows_.windows.size();
     if (all <= calibrated)
       throw Error(ErrorKind::input, "the calibration text leaves nothing to measure sensitivities on",
@@ -162,7 +162,7 @@ class Job {
                   "a longer text, or fewer --calibration-tokens");
     const uint64_t probes = std::min(all - calibrated, std::max(kProbeTokens, context) / context);
     const std::set<std::vector<int32_t>> used(windows_.windows.begin(), windows_.windows.end());
-    CalibrationWindows drawn = calibration_windows(tokenizer, text, tokens + probes * context, context, seed + 1);
+    CalibrationWindows drawn = calibration_windows(ids, bos, tokens + probes * context, context, seed + 1);
     probe_windows_.context = context;
     for (auto& window : drawn.windows)
       if (!used.count(window) && probe_windows_.windows.size() < probes)
@@ -202,6 +202,7 @@ class Job {
   Recipe recipe_;
   ThreadPool pool_;
   const ModelPtr model_;
+  const OutputFrame frame_;
   const Cache cache_;
   CalibrationWindows windows_, probe_windows_;
   Json probes_;

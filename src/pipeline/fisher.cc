@@ -55,13 +55,7 @@ Matrix norm_backward(const Matrix& x, const Matrix& y_gradient, const std::vecto
 }  // namespace
 
 Activations embed_windows(const Model& model, const CalibrationWindows& windows) {
-  Activations activations;
-  activations.sequences = windows.windows.size();
-  activations.length = windows.context;
-  std::vector<int32_t> ids;
-  for (const auto& window : windows.windows) ids.insert(ids.end(), window.begin(), window.end());
-  activations.values = embed(model, ids);
-  return activations;
+  return {windows.windows.size(), windows.context, embed(model, windows.ids())};
 }
 
 OutputRows original_output(const Model& model) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "base/checked.h"
 
@@ -72,12 +71,13 @@ std::string make_manifest(const Model& model, const Plan& plan, const CalibrateO
   return json.dump();
 }
 
-uint64_t plan_file_bytes(const Model& model, const Plan& plan, const std::string& manifest) {
-  return model_file_bytes(plan_output(model, plan, manifest, {}));
+uint64_t plan_file_bytes(const OutputFrame& frame, const Plan& plan, const std::string& manifest) {
+  return model_file_bytes(plan_output(frame, plan, manifest, {}));
 }
 
-FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOptions& calibrate,
+FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const CalibrateOptions& calibrate,
                    const Sensitivity& sensitivity, uint64_t budget, int threads) {
+  const Model& model = frame.model();
   const std::vector<UnitSpec> units = units_of(model.spec);
   std::vector<UnitChoices> choices;
   std::vector<std::vector<Choice>> table;
@@ -90,7 +90,7 @@ FitResult fit_plan(const Model& model, const Step& allocate, const CalibrateOpti
     smallest.push_back(static_cast<size_t>(least - table.back().begin()));
   }
   const auto file_bytes = [&](const Plan& plan) {
-    return plan_file_bytes(model, plan, make_manifest(model, plan, calibrate, threads));
+    return plan_file_bytes(frame, plan, make_manifest(model, plan, calibrate, threads));
   };
   const auto weight_bytes = [&](const std::vector<size_t>& picks) {
     uint64_t sum = 0;

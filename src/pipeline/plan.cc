@@ -87,13 +87,20 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
   return plan;
 }
 
-ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader) {
+OutputFrame::OutputFrame(const Model& model) : model_(model), metadata_(model.metadata) {
+  if (model.tokenizer_files.empty()) return;
+  const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  for (const KeyValue& item : tokenizer.all()) metadata_.set(item.key, item.value);
+}
+
+std::shared_ptr<const PackedTokenizer> OutputFrame::tokenizer() const {
+  if (!tokenizer_) tokenizer_ = std::make_shared<const PackedTokenizer>(pack_tokenizer(metadata_));
+  return tokenizer_;
+}
+
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader) {
   ModelOutput output;
-  output.metadata = model.metadata;
-  if (!model.tokenizer_files.empty()) {
-    const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
-    for (const KeyValue& item : tokenizer.all()) output.metadata.set(item.key, item.value);
-  }
+  output.metadata = frame.metadata();
   output.manifest = std::move(manifest);
   std::set<std::string> in_units;
   for (const UnitPlan& entry : plan.units) {
@@ -121,7 +128,7 @@ ModelOutput plan_output(const Model& model, const Plan& plan, std::string manife
     }
   }
   // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).
-  for (const StoredTensor& tensor : model.tensors) {
+  for (const StoredTensor& tensor : frame.model().tensors) {
     const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
                                      [&](const Member& member) { return in_units.count(member.name) > 0; });
     if (stacked || in_units.count(tensor.name)) continue;
@@ -132,6 +139,7 @@ ModelOutput plan_output(const Model& model, const Plan& plan, std::string manife
                                     pack_dense(make_format("f32"), tensor.shape, values));
                               }});
   }
+  if (output.is_ours()) output.tokenizer = frame.tokenizer();
   return output;
 }
 

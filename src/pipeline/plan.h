@@ -36,8 +36,23 @@ FormatPtr source_format(const Model& model, const UnitSpec& unit);
 // One unit's bytes under a plan; called when the file is written, unit by unit.
 using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>;
 
+// What every file made of a model has beside its tensors. Packing the tokenizer takes a second, and the size of a file
+// is asked for many times, so it is done once, when a file needs it.
+class OutputFrame {
+ public:
+  explicit OutputFrame(const Model& model);  // adds the tokenizer.* keys of a folder
+  const Model& model() const noexcept { return model_; }
+  const KeyValues& metadata() const noexcept { return metadata_; }
+  std::shared_ptr<const PackedTokenizer> tokenizer() const;  // packed at the first call
+
+ private:
+  const Model& model_;
+  KeyValues metadata_;
+  mutable std::shared_ptr<const PackedTokenizer> tokenizer_;
+};
+
 // The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
-ModelOutput plan_output(const Model& model, const Plan& plan, std::string manifest, UnitLoader loader);
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader);
 
 // The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest
 // keeps.

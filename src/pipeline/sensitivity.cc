@@ -9,14 +9,15 @@
 #include "base/checked.h"
 #include "base/hash.h"
 #include "pipeline/fisher.h"
+#include "pipeline/grams.h"
 #include "pipeline/pause.h"
 #include "pipeline/plan.h"
 
 namespace whit {
 namespace {
 
-// Distortions are measured on every stride-th row of a unit, at least this many: rows are independent given the gram, so a
-// sample estimates the sum.
+// Distortions are measured on every stride-th row of a unit, at least this many: rows are independent given the gram,
+// so a sample estimates the sum.
 constexpr uint64_t kSampledRows = 192;
 constexpr uint64_t kSampledEmbeddingRows = 2048;
 
@@ -116,29 +117,6 @@ Matrix probe_weights(const SensitivityContext& context, TensorState& state) {
   return unpack_all(*state.packed);
 }
 
-// Sums of x x^T of every unit's inputs, by kind; mean() divides by the tokens.
-class Grams {
- public:
-  InputHook hook() {
-    return [this](const std::string& kind, MatrixView rows) {
-      UnitStatistics& unit = units_[kind];
-      if (unit.tokens == 0) unit.gram = Matrix(rows.cols, rows.cols);
-      add_gram(rows, unit.gram);
-      unit.tokens += rows.rows;
-    };
-  }
-  // Takes the statistics of one kind out.
-  UnitStatistics mean(const std::string& kind) {
-    UnitStatistics unit = std::move(units_.at(kind));
-    for (float& value : unit.gram.data) value /= static_cast<float>(unit.tokens);
-    units_.erase(kind);
-    return unit;
-  }
-
- private:
-  std::map<std::string, UnitStatistics> units_;
-};
-
 std::string block_unit(uint64_t block, const std::string& kind) { return fmt::format("blk.{}.{}.weight", block, kind); }
 
 // State between two blocks; durable after each.
@@ -181,10 +159,9 @@ std::string flow_key(const SensitivityContext& context) {
 
 // Mean x x^T after the final norm.
 Matrix gram_of_output(MatrixView normed) {
-  Matrix gram(normed.cols, normed.cols);
-  add_gram(normed, gram);
-  for (float& value : gram.data) value /= static_cast<float>(normed.rows);
-  return gram;
+  Grams grams;
+  grams.add("output", normed);
+  return grams.mean("output").gram;
 }
 
 std::string output_gram_key(const Model& model, const CalibrationWindows& windows, int threads) {

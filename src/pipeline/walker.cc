@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "model/torch/executor.h"
+#include "pipeline/fisher.h"
+#include "pipeline/grams.h"
 #include "pipeline/pause.h"
 
 namespace whit {
@@ -74,20 +76,18 @@ class Walk {
 
   // The windows as the compressed embedding (or the original one) gives them.
   void embed_prefix() {
-    std::vector<int32_t> ids;
-    for (const auto& window : context_.windows->windows) ids.insert(ids.end(), window.begin(), window.end());
-    activations_.sequences = context_.windows->windows.size();
-    activations_.length = context_.windows->context;
     const UnitPlan* embedding = nullptr;
     for (const UnitPlan& unit : context_.plan.units)
       if (unit.unit.kind == "token_embd") embedding = &unit;
     if (original_prefix() || !embedding || embedding->copied) {
-      activations_.values = embed(context_.model, ids);
+      activations_ = embed_windows(context_.model, *context_.windows);
       return;
     }
     const auto packed = finished_unit(context_.model, *embedding, context_.journal);
     const StoredTensor stored = make_stored(embedding->unit.name, packed);
-    activations_.values = Matrix(ids.size(), packed->shape.cols);
+    const std::vector<int32_t> ids = context_.windows->ids();
+    activations_ = {context_.windows->windows.size(), context_.windows->context,
+                    Matrix(ids.size(), packed->shape.cols)};
     for (size_t t = 0; t < ids.size(); ++t)
       unpack_rows({&stored, 0, packed->shape.rows}, static_cast<uint64_t>(ids[t]), 1,
                   std::span(activations_.values.row(t), packed->shape.cols));
@@ -100,26 +100,12 @@ class Walk {
     DenseWeights weights = load_block(context_.model, block);
     const bool finished = std::all_of(units.begin(), units.end(), [&](const UnitPlan* unit) { return done(*unit); });
     if (!finished || original_prefix()) {
-      std::map<std::string, std::shared_ptr<UnitStatistics>> statistics;
+      Grams grams;
       Activations seen = original_prefix() ? std::move(activations_) : activations_;
-      run_block(context_.model.spec, block, weights, seen, [&](const std::string& kind, MatrixView rows) {
-        if (finished) return;
-        auto& unit = statistics[kind];
-        if (!unit) {
-          unit = std::make_shared<UnitStatistics>();
-          unit->gram = Matrix(rows.cols, rows.cols);
-        }
-        add_gram(rows, unit->gram);
-        unit->tokens += rows.rows;
-      });
+      run_block(context_.model.spec, block, weights, seen, finished ? InputHook{} : grams.hook());
       if (original_prefix()) activations_ = std::move(seen);
-      for (const UnitPlan* unit : units) {
-        if (done(*unit)) continue;
-        const auto seen_by_unit = statistics.at(unit->unit.kind);
-        for (float& value : seen_by_unit->gram.data) value /= static_cast<float>(seen_by_unit->tokens);
-        finish(*unit, seen_by_unit);
-        statistics.erase(unit->unit.kind);
-      }
+      for (const UnitPlan* unit : units)
+        if (!done(*unit)) finish(*unit, std::make_shared<const UnitStatistics>(grams.mean(unit->unit.kind)));
     }
     if (original_prefix()) return;
     for (const UnitPlan* unit : units) {
