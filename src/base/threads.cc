@@ -37,6 +37,7 @@ int available_cores() noexcept {
 struct ThreadPool::State {
   int threads = 1;
   std::vector<std::thread> workers;
+  std::mutex caller;  // one job at a time, whoever hands it out
   std::mutex mutex;
   std::condition_variable wake;
   std::atomic<uint64_t> generation{0};
@@ -94,6 +95,7 @@ int ThreadPool::threads() const noexcept { return state_->threads; }
 
 void ThreadPool::run(const std::function<void(int)>& body) {
   State& s = *state_;
+  std::lock_guard one_job(s.caller);
   s.body = &body;
   s.error = nullptr;
   if (s.threads > 1) {

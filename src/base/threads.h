@@ -17,7 +17,8 @@ class ThreadPool {
 
   int threads() const noexcept;
 
-  // Calls body(worker) once for each worker 0..threads()-1 and waits for all. The first exception is rethrown.
+  // Calls body(worker) once for each worker 0..threads()-1 and waits for all. The first exception is rethrown. Threads
+  // that share a pool take turns; a body must not call its own pool.
   void run(const std::function<void(int worker)>& body);
 
   // Splits [0, count) into threads() contiguous ranges whose bounds are multiples of `grain` and calls

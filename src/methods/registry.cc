@@ -83,6 +83,14 @@ const MethodRow& method_row(std::string_view name) {
   throw Error(ErrorKind::usage, "unknown method", std::string("method"), std::string(name), suggest_name(name, known));
 }
 
+std::unique_ptr<Importance> make_importance(std::string_view name, const Json& options) {
+  return make<Importance>(Stage::importance, name, options);
+}
+
+std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options) {
+  return make<Pruner>(Stage::prune, name, options);
+}
+
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options) {
   return make<Quantizer>(Stage::quantize, name, options);
 }

@@ -11,6 +11,7 @@
 
 #include "base/options.h"
 #include "base/threads.h"
+#include "calibrate/statistics.h"
 #include "format/format.h"
 #include "model/spec/spec.h"
 #include "model/torch/matrix.h"
@@ -27,18 +28,13 @@ struct StageRow {
 };
 const std::vector<StageRow>& stage_rows();  // stages.def
 
-// What was seen of a unit's inputs.
-struct UnitStatistics {
-  Matrix gram;          // [cols, cols], mean over tokens of x x^T
-  uint64_t tokens = 0;  // 0: no statistics, gram is empty
-};
-
 // What passes from stage to stage: one unit (a tensor, or a stack of tensors that read the same input) on its way from
 // the original to the file. A mask survives every later stage, a rotation travels with its unit.
 struct TensorState {
   UnitSpec unit;
   Matrix weights;             // [rows, cols] as the next stage shall see them
-  std::vector<uint8_t> mask;  // [rows * cols], 1 = kept; empty: all kept (set by prune)
+  Matrix scores;              // [rows, cols], the higher the more a weight matters; empty: none (set by importance)
+  std::vector<uint8_t> mask;  // [rows * cols], 1 = kept; empty: all kept (set by prune). A weight that is 0 in it is 0
   FormatPtr plan;             // the format that allocation or recipe chose
   std::shared_ptr<const UnitStatistics> statistics;
   // Set where all members are stored in an affine format of the source: its groups and levels, so that a grid of the same
@@ -66,13 +62,30 @@ class Method {
   virtual Json options() const = 0;  // all of them, normalized
 };
 
+// weight + statistics -> scores, finite, the higher the more the weight matters. Sets state.scores.
+class Importance : public Method {
+ public:
+  virtual void score(TensorState& state, const MethodContext& context) const = 0;
+  virtual bool needs_statistics() const = 0;
+};
+
+// weight + scores -> mask. Sets state.mask, puts zeros into state.weights and may repair the weights that are kept.
+class Pruner : public Method {
+ public:
+  virtual StageReport prune(TensorState& state, const MethodContext& context) const = 0;
+  virtual bool needs_statistics() const = 0;
+  virtual bool needs_scores() const = 0;
+  virtual uint64_t scratch_bytes(Shape shape) const = 0;  // as Quantizer's
+};
+
 // weight + statistics + format -> codes. Sets state.packed; leaves state.weights alone. One thread at a time an instance.
 class Quantizer : public Method {
  public:
   virtual StageReport quantize(TensorState& state, const MethodContext& context) const = 0;
-  virtual bool needs_statistics() const = 0;  // false: works without
+  virtual bool accepts(const Format& format) const = 0;  // quantize() to another one is ErrorKind::usage
+  virtual bool needs_statistics() const = 0;             // false: works without
   // Bytes held while a unit of this shape is rounded, besides its weights, its gram and the packed result.
-  virtual uint64_t scratch_bytes(Shape shape) const = 0;
+  virtual uint64_t scratch_bytes(Shape shape, const Format& format) const = 0;
 };
 
 // One possible format of a unit.
@@ -99,6 +112,8 @@ const std::vector<MethodRow>& method_rows();
 
 // ErrorKind::usage with the nearest known name, or for an option that the method does not have.
 const MethodRow& method_row(std::string_view name);
+std::unique_ptr<Importance> make_importance(std::string_view name, const Json& options);
+std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options);
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options);
 std::unique_ptr<Allocator> make_allocator(std::string_view name, const Json& options);
 

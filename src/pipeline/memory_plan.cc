@@ -18,8 +18,12 @@ uint64_t dense_bytes(const UnitPlan& unit) { return unit.unit.rows * unit.unit.c
 uint64_t rounding_bytes(const UnitPlan& unit) {
   const Shape shape{unit.unit.rows, unit.unit.cols};
   if (unit.copied) return 2 * unit.bytes;
-  const uint64_t scratch = as_affine(unit.format) ? make_quantizer(unit.method, unit.options)->scratch_bytes(shape) : 0;
-  return dense_bytes(unit) + scratch + 2 * unit.bytes;
+  uint64_t scratch = make_quantizer(unit.method, unit.options)->scratch_bytes(shape, *unit.format);
+  for (const UnitStep& step : unit.before)
+    if (step.stage == Stage::prune)
+      scratch = std::max(scratch, make_pruner(step.method, step.options)->scratch_bytes(shape));
+  // Scores and mask are held until the unit is packed.
+  return dense_bytes(unit) + scratch + 2 * unit.bytes + (unit.before.empty() ? 0 : 5 * shape.count());
 }
 
 }  // namespace

@@ -36,8 +36,20 @@ const StoredTensor* whole_source(const Model& model, const UnitSpec& unit) {
 
 bool Plan::needs_statistics() const {
   return std::any_of(units.begin(), units.end(), [](const UnitPlan& unit) {
-    return !unit.copied && make_quantizer(unit.method, unit.options)->needs_statistics();
+    if (unit.copied) return false;
+    for (const UnitStep& step : unit.before)
+      if (step.stage == Stage::importance ? make_importance(step.method, step.options)->needs_statistics()
+                                          : make_pruner(step.method, step.options)->needs_statistics())
+        return true;
+    return make_quantizer(unit.method, unit.options)->needs_statistics();
   });
+}
+
+void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context) {
+  if (step.stage == Stage::importance)
+    make_importance(step.method, step.options)->score(state, context);
+  else
+    make_pruner(step.method, step.options)->prune(state, context);
 }
 
 FormatPtr source_format(const Model& model, const UnitSpec& unit) {
@@ -58,16 +70,19 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
   for (UnitSpec& unit : units_of(model.spec)) {
     UnitPlan entry;
     const FormatPtr source = source_format(model, unit);
-    if (const Step* step = step_for(recipe, unit)) {
-      entry.format = step->format;
-      entry.method = step->method;
-      entry.options = step->options;
+    const std::vector<const Step*> steps = steps_for(recipe, unit);
+    for (const Step* step : steps)
+      if (!step->format) entry.before.push_back({method_row(step->method).stage, step->method, step->options});
+    if (!steps.empty()) {
+      entry.format = steps.back()->format;
+      entry.method = steps.back()->method;
+      entry.options = steps.back()->options;
     } else {
       entry.format = source ? source : make_format("f32");
       entry.method = "rtn";
       entry.options = make_quantizer("rtn", Json::object())->options();
     }
-    entry.copied = source && source->label() == entry.format->label();
+    entry.copied = entry.before.empty() && source && source->label() == entry.format->label();
     const Shape shape{unit.rows, unit.cols};
     entry.format->check_shape(shape, unit.name);
     entry.bytes = entry.format->bytes(shape);
@@ -75,12 +90,9 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
     plan.units.push_back(std::move(entry));
   }
   for (const Step& step : recipe.steps) {
-    const bool matches = std::any_of(plan.units.begin(), plan.units.end(), [&](const UnitPlan& entry) {
-      Recipe only;
-      only.steps = {step};
-      return step_for(only, entry.unit) != nullptr;
-    });
-    if (step.format && !matches)
+    const bool matches = std::any_of(plan.units.begin(), plan.units.end(),
+                                     [&](const UnitPlan& entry) { return step_matches(step, entry.unit); });
+    if (!step.tensors.empty() && !matches)
       throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors",
                   step.tensors[0], "whit inspect MODEL lists the tensors; linears and embeddings can be named");
   }
@@ -146,17 +158,26 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
 Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
   Recipe recipe;
   recipe.calibrate = calibrate;
-  for (const UnitPlan& entry : plan.units) {
+  // Steps of one stage and file order stay in order: what all units do first stands first.
+  const auto add = [&](const std::string& unit, const std::string& method, const FormatPtr& format,
+                       const Json& options) {
     auto step = std::find_if(recipe.steps.begin(), recipe.steps.end(), [&](const Step& candidate) {
-      return candidate.method == entry.method && candidate.format->label() == entry.format->label() &&
-             candidate.options == entry.options;
+      return candidate.method == method && !candidate.format == !format &&
+             (!format || candidate.format->label() == format->label()) && candidate.options == options;
     });
     if (step == recipe.steps.end()) {
-      recipe.steps.push_back({entry.method, {}, entry.format, entry.options, {}, {}, {}, 0});
+      recipe.steps.push_back({method, {}, format, options, {}, {}, {}, 0});
       step = std::prev(recipe.steps.end());
     }
-    step->tensors.push_back(entry.unit.name);
-  }
+    step->tensors.push_back(unit);
+  };
+  size_t longest = 0;
+  for (const UnitPlan& entry : plan.units) longest = std::max(longest, entry.before.size());
+  for (size_t position = 0; position < longest; ++position)
+    for (const UnitPlan& entry : plan.units)
+      if (position < entry.before.size())
+        add(entry.unit.name, entry.before[position].method, nullptr, entry.before[position].options);
+  for (const UnitPlan& entry : plan.units) add(entry.unit.name, entry.method, entry.format, entry.options);
   return recipe;
 }
 

@@ -12,8 +12,16 @@
 
 namespace whit {
 
+// A step on a unit before it is quantized.
+struct UnitStep {
+  Stage stage;
+  std::string method;
+  Json options;
+};
+
 struct UnitPlan {
   UnitSpec unit;
+  std::vector<UnitStep> before;  // in order
   FormatPtr format;
   std::string method;
   Json options;
@@ -27,7 +35,10 @@ struct Plan {
   bool needs_statistics() const;
 };
 
-// Applies the quantize steps. A unit that no step matches keeps its source format, or F32 where members differ.
+// Runs an importance or prune step on a unit.
+void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context);
+
+// Applies the steps. A unit that no step matches keeps its source format, or F32 where members differ.
 Plan make_plan(const Model& model, const Recipe& recipe);
 
 // The format that all members of the unit share in the source, or null.

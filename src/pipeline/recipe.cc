@@ -86,6 +86,13 @@ Step read_step(Json table, const std::string& where) {
       step.options = make_allocator(step.method, table)->options();
       break;
     }
+    case Stage::importance:
+    case Stage::prune: {
+      if (step.tensors.empty()) fail_recipe("a step needs tensors", place, {}, "tensors = \"blk.*\"");
+      step.options = row.stage == Stage::prune ? make_pruner(step.method, table)->options()
+                                               : make_importance(step.method, table)->options();
+      break;
+    }
     default:
       fail_recipe("this method cannot stand in a recipe yet", place);
   }
@@ -162,21 +169,31 @@ Recipe preset_recipe(const std::string& name) {
   fail_recipe("unknown preset", "--preset", name, suggest_name(name, known));
 }
 
-const Step* step_for(const Recipe& recipe, const UnitSpec& unit) {
-  const Step* match = nullptr;
-  for (const Step& step : recipe.steps) {
-    if (!step.format) continue;
-    for (const std::string& glob : step.tensors) {
-      size_t members = 0;
-      for (const std::string& member : unit.members) members += glob_match(glob, member);
-      if (glob_match(glob, unit.name) || members == unit.members.size())
-        match = &step;
-      else if (members > 0)
-        fail_recipe("tensors that read the same input are one unit and share a format", step.method + ": tensors", glob,
-                    "name the unit: " + unit.name);
-    }
+bool step_matches(const Step& step, const UnitSpec& unit) {
+  for (const std::string& glob : step.tensors) {
+    size_t members = 0;
+    for (const std::string& member : unit.members) members += glob_match(glob, member);
+    if (glob_match(glob, unit.name) || members == unit.members.size()) return true;
+    if (members > 0)
+      fail_recipe("tensors that read the same input are one unit and share a format", step.method + ": tensors", glob,
+                  "name the unit: " + unit.name);
   }
-  return match;
+  return false;
+}
+
+std::vector<const Step*> steps_for(const Recipe& recipe, const UnitSpec& unit) {
+  std::vector<const Step*> steps;
+  for (const Step& step : recipe.steps) {
+    if (!step_matches(step, unit)) continue;
+    const Stage stage = method_row(step.method).stage;
+    std::erase_if(steps, [&](const Step* earlier) { return method_row(earlier->method).stage == stage; });
+    steps.push_back(&step);
+  }
+  for (size_t i = 0; i < steps.size(); ++i)
+    if ((steps[i]->format != nullptr) != (i + 1 == steps.size()))
+      fail_recipe("a tensor's last step quantizes, and only the last", unit.name, steps[i]->method,
+                  "put the quantize step behind the others");
+  return steps;
 }
 
 uint64_t parse_budget(const std::string& text, uint64_t weights) {

@@ -65,9 +65,10 @@ struct Preset {
 const std::vector<Preset>& presets();
 Recipe preset_recipe(const std::string& name);
 
-// The quantize step that applies to `unit`: the last one that matches. Null when none does. A glob that matches only
-// some members of a stack is ErrorKind::usage.
-const Step* step_for(const Recipe& recipe, const UnitSpec& unit);
+bool step_matches(const Step& step, const UnitSpec& unit);
+// The steps that apply to `unit`, in file order: of each stage the last one that matches. A glob that matches only some
+// members of a stack is ErrorKind::usage, and so is anything but "zero or more others, then quantize".
+std::vector<const Step*> steps_for(const Recipe& recipe, const UnitSpec& unit);
 
 // "60MiB" "45MB" "61900000" or "3.1bpw" (of `weights`) to bytes. ErrorKind::usage for anything else.
 uint64_t parse_budget(const std::string& text, uint64_t weights);

@@ -8,8 +8,8 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "calibrate/statistics.h"
 #include "pipeline/fisher.h"
-#include "pipeline/grams.h"
 #include "pipeline/pause.h"
 #include "pipeline/plan.h"
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "calibrate/statistics.h"
 #include "model/torch/executor.h"
 #include "pipeline/fisher.h"
-#include "pipeline/grams.h"
 #include "pipeline/pause.h"
 
 namespace whit {
@@ -18,6 +18,9 @@ class Walk {
 
   void run() {
     const ModelSpec& spec = context_.model.spec;
+    size_t before = 0, all = 0;
+    for (const UnitPlan& unit : context_.plan.units) all += !unit.copied, before += !unit.copied && done(unit);
+    if (before > 0) context_.progress.note(fmt::format("going on: {} of {} units were finished before", before, all));
     context_.progress.begin("compress", static_cast<double>(spec.layers + 1));
     for (const UnitPlan& unit : context_.plan.units)
       if (unit.unit.block < 0) finish(unit, end_statistics());
@@ -66,8 +69,9 @@ class Walk {
     state.plan = unit.format;
     state.statistics = std::move(statistics);
     const auto quantizer = make_quantizer(unit.method, unit.options);
-    const StageReport report =
-        quantizer->quantize(state, {context_.pool, static_cast<uint64_t>(context_.calibrate.seed)});
+    const MethodContext context{context_.pool, static_cast<uint64_t>(context_.calibrate.seed)};
+    for (const UnitStep& step : unit.before) apply_step(step, state, context);
+    const StageReport report = quantizer->quantize(state, context);
     context_.journal.store(unit.unit.name, *state.packed, report);
     if (report.damp_ratio > 0.05)
       context_.progress.note(fmt::format("{}: damping was raised to {:g} until the system could be solved",

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "calibrate/cache.h"
 
 namespace whit {
 namespace {
@@ -33,64 +34,29 @@ class Folder : public ::testing::Test {
 };
 using CacheTest = Folder;
 
-TEST(Gram, IsTheMeanOfOuterProductsOverManyChunks) {
+TEST(Grams, MeanOfOuterProductsByKind) {
   set_torch_threads(2);
-  const size_t n = 7, tokens = 10000;
+  const size_t n = 7, tokens = 10000, piece = 512;
   const Matrix x = random_matrix(tokens, n, 1, 3.0);  // a mean far from zero: sums grow with the text
   std::vector<double> expected(n * n, 0.0);
   for (size_t t = 0; t < tokens; ++t)
     for (size_t i = 0; i < n; ++i)
       for (size_t j = 0; j < n; ++j)
         expected[i * n + j] += static_cast<double>(x.row(t)[i]) * x.row(t)[j] / static_cast<double>(tokens);
-  for (const size_t piece : {tokens, size_t{1000}, size_t{333}}) {
-    GramAccumulator gram;
-    for (size_t first = 0; first < tokens; first += piece)
-      gram.add(MatrixView(x.row(first), std::min(piece, tokens - first), n, n));
-    const InputStatistics mean = gram.mean();
-    EXPECT_EQ(mean.tokens, tokens);
-    for (size_t i = 0; i < n * n; ++i) ASSERT_NEAR(mean.gram.data[i], expected[i], 1e-5 * expected[i]) << piece;
-  }
-}
-
-TEST(Gram, OfNothingIsEmpty) {
-  GramAccumulator gram;
-  gram.add(MatrixView());
-  EXPECT_EQ(gram.mean().tokens, 0u);
-  EXPECT_EQ(gram.mean().gram.rows, 0u);
-}
-
-TEST(Gram, HookCollectsByKind) {
-  set_torch_threads(1);
-  BlockStatistics statistics;
-  const InputHook hook = statistics.hook();
-  const Matrix a = random_matrix(5, 3, 2), b = random_matrix(5, 4, 3);
-  hook("attn_qkv", a);
-  hook("ffn_down", b);
-  hook("attn_qkv", a);
-  const auto units = statistics.finish();
-  ASSERT_EQ(units.size(), 2u);
-  EXPECT_EQ(units.at("attn_qkv").tokens, 10u);
-  EXPECT_EQ(units.at("ffn_down").gram.cols, 4u);
-  EXPECT_TRUE(statistics.finish().empty());
+  Grams grams;
+  const InputHook hook = grams.hook();
+  hook("ffn_down", random_matrix(5, 4, 3));
+  for (size_t first = 0; first < tokens; first += piece)
+    hook("attn_qkv", MatrixView(x.row(first), std::min(piece, tokens - first), n, n));
+  const UnitStatistics mean = grams.mean("attn_qkv");
+  EXPECT_EQ(mean.tokens, tokens);
+  ASSERT_EQ(mean.gram.cols, n);
+  for (size_t i = 0; i < n * n; ++i) ASSERT_NEAR(mean.gram.data[i], expected[i], 1e-5 * expected[i]);
+  EXPECT_EQ(grams.mean("ffn_down").gram.cols, 4u);
+  EXPECT_THROW(grams.mean("ffn_down"), std::out_of_range);  // taken out
 }
 
 const std::string kKey = "0123456789abcdef0123456789abcdef";
-
-TEST_F(CacheTest, StatisticsComeBackBitForBit) {
-  std::map<std::string, InputStatistics> units, back;
-  units["attn_qkv"] = {random_matrix(3, 3, 1), 42};
-  units["ffn_down"] = {random_matrix(5, 5, 2), 43};
-  units["unseen"] = {};
-  EXPECT_FALSE(load_statistics(cache, kKey, back));
-  save_statistics(cache, kKey, units);
-  ASSERT_TRUE(load_statistics(cache, kKey, back));
-  ASSERT_EQ(back.size(), 3u);
-  EXPECT_EQ(back["attn_qkv"].gram.data, units["attn_qkv"].gram.data);
-  EXPECT_EQ(back["ffn_down"].tokens, 43u);
-  EXPECT_EQ(back["unseen"].tokens, 0u);
-  save_statistics(cache, kKey, units);  // again: replaces
-  EXPECT_FALSE(load_statistics(cache, "ffffffffffffffff", back));
-}
 
 TEST_F(CacheTest, EntriesComeBackAndCanBeRemoved) {
   EXPECT_FALSE(cache.load(kKey).has_value());
@@ -149,12 +115,6 @@ TEST_F(CacheTest, ForgedSizesAreErrors) {
     std::ofstream(cache.path(kKey), std::ios::binary) << bytes;
     EXPECT_THROW(cache.load(kKey), Error) << text;
   }
-}
-
-TEST_F(CacheTest, OtherContentIsNotTakenForStatistics) {
-  std::map<std::string, InputStatistics> units;
-  cache.store(kKey, {{{"what", "something else"}}, {}});
-  EXPECT_THROW(load_statistics(cache, kKey, units), Error);
 }
 
 TEST_F(CacheTest, FolderThatCannotBeMadeIsAnIoError) {

@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include "base/file.h"
+#include "base/half.h"
 #include "base/rng.h"
 #include "data/tokenizer.h"
+#include "format/safetensors.h"
 #include "model/torch/executor.h"
 #include "pipeline/fit.h"
+#include "runtime/runtime.h"
 
 namespace whit {
 namespace {
@@ -68,8 +72,8 @@ class CompressTest : public testing::Test {
     return compress(request, silent);
   }
 
-  static Matrix logits(const std::filesystem::path& path) {
-    const auto scorer = make_torch_scorer(load_model(path));
+  static Matrix logits(const std::filesystem::path& path) { return logits(make_torch_scorer(load_model(path))); }
+  static Matrix logits(const std::shared_ptr<const Scorer>& scorer) {
     const auto session = scorer->open(64);
     Matrix rows(24, scorer->spec().vocabulary);
     std::vector<int32_t> ids;
@@ -90,6 +94,48 @@ TEST_F(CompressTest, CopyInF32GivesTheSameLogits) {
     // The same floats in the same order; only rotary divisors pass through F32.
     for (size_t i = 0; i < got.data.size(); ++i) ASSERT_NEAR(got.data[i], expected.data[i], 1e-5) << name << " " << i;
   }
+}
+
+// The folder with its matrices rounded to half or bfloat16 and stored as F32 again; norms stay, as in the GGUF.
+void write_rounded_folder(const std::filesystem::path& from, const std::filesystem::path& to, bool bfloat) {
+  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+  std::string bytes = read_file(from / "model.safetensors");
+  const auto file = SafetensorsFile::parse(std::as_bytes(std::span(bytes)), "model.safetensors");
+  for (const SafetensorsEntry& tensor : file.tensors) {
+    if (tensor.shape.size() != 2) continue;
+    ASSERT_EQ(tensor.dtype, "F32");
+    char* const at = bytes.data() + (reinterpret_cast<const char*>(tensor.data.data()) - bytes.data());
+    for (size_t i = 0; i < tensor.data.size(); i += sizeof(float)) {
+      float value;
+      std::memcpy(&value, at + i, sizeof(value));
+      value = bfloat ? bfloat16_to_float(float_to_bfloat16(value)) : half_to_float(float_to_half(value));
+      std::memcpy(at + i, &value, sizeof(value));
+    }
+  }
+  write_file(to / "model.safetensors", bytes, false);
+}
+
+TEST_F(CompressTest, CopyInHalfTypesIsTheModelRoundedToThem) {
+  ThreadPool pool(2);
+  for (const std::string name : {"llama_gqa", "llama2_sentencepiece", "llama_tied_smollm"})
+    for (const std::string type : {"f16", "bf16"}) {
+      const std::string file = name + type;
+      run(request(name, "copy-" + type, file + ".gguf"));
+      write_rounded_folder(kData / name, folder_ / file, type == "bf16");
+      const Matrix original = logits(kData / name), expected = logits(folder_ / file);
+      double square = 0, rounding = 0;
+      for (size_t i = 0; i < expected.data.size(); ++i) {
+        square += static_cast<double>(expected.data[i]) * expected.data[i];
+        rounding = std::max(rounding, std::fabs(static_cast<double>(expected.data[i]) - original.data[i]));
+      }
+      const double bound = 2e-4 * std::sqrt(square / static_cast<double>(expected.data.size()));
+      EXPECT_GT(rounding, bound) << file << ": the rounding is there to be seen";
+      const ModelPtr made = load_model(folder_ / (file + ".gguf"));
+      for (const auto& scorer : {make_torch_scorer(made), make_runtime(made, pool)}) {
+        const Matrix got = logits(scorer);
+        for (size_t i = 0; i < got.data.size(); ++i) ASSERT_NEAR(got.data[i], expected.data[i], bound) << file << i;
+      }
+    }
 }
 
 TEST_F(CompressTest, PredictedBytesAreTheFile) {

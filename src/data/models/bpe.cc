@@ -7,78 +7,93 @@
 #include "base/error.h"
 
 namespace whit {
+namespace {
+
+constexpr uint32_t kNone = ~uint32_t{0};  // no rank, no place
+
+}  // namespace
 
 Bpe::Bpe(const std::vector<Merge>& merges) : targets_(merges.size()) {
   for (auto merge = merges.rbegin(); merge != merges.rend(); ++merge)
     targets_.insert(merge->left, merge->right, {merge->rank, merge->result});
+  for (const Merge& merge : merges) ranks_ = std::max(ranks_, merge.rank + 1);
 }
 
 void Bpe::merge(std::vector<int32_t>& symbols) const {
-  // Below this length looking at all pairs again after each merge is faster than a heap.
-  constexpr size_t kShort = 24;
+  // Below this length looking at the ranks of all pairs after each merge is faster than keeping them sorted.
+  constexpr size_t kShort = 512;
   if (symbols.size() < 2) return;
   if (symbols.size() <= kShort) return merge_short(symbols);
   merge_long(symbols);
 }
 
 void Bpe::merge_short(std::vector<int32_t>& symbols) const {
-  for (;;) {
-    const Target* best = nullptr;
-    size_t where = 0;
-    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-      const Target* target = targets_.find(symbols[i], symbols[i + 1]);
-      if (target && (!best || target->rank < best->rank)) best = target, where = i;
-    }
-    if (!best) return;
-    symbols[where] = best->result;
-    symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(where) + 1);
+  // ranks[i], results[i]: of the pair that begins at symbol i.
+  std::vector<uint32_t> ranks(symbols.size() - 1);
+  std::vector<int32_t> results(symbols.size() - 1);
+  const auto look_up = [&](size_t i) {
+    const Target* target = targets_.find(symbols[i], symbols[i + 1]);
+    ranks[i] = target ? target->rank : kNone;
+    results[i] = target ? target->result : 0;
+  };
+  for (size_t i = 0; i < ranks.size(); ++i) look_up(i);
+  while (!ranks.empty()) {
+    const auto best = std::min_element(ranks.begin(), ranks.end());
+    if (*best == kNone) return;
+    const auto at = best - ranks.begin();
+    symbols[static_cast<size_t>(at)] = results[static_cast<size_t>(at)];
+    symbols.erase(symbols.begin() + at + 1);
+    ranks.erase(best);
+    results.erase(results.begin() + at);
+    if (static_cast<size_t>(at) < ranks.size()) look_up(static_cast<size_t>(at));
+    if (at > 0) look_up(static_cast<size_t>(at) - 1);
   }
 }
 
 void Bpe::merge_long(std::vector<int32_t>& symbols) const {
-  constexpr uint32_t kNone = ~uint32_t{0};
+  // rank, result: of the pair that begins here; kNone where there is none or where the symbol was merged away.
   struct Node {
-    int32_t id;
-    uint32_t before, after;
-  };
-  struct Candidate {
-    uint64_t key;  // rank, then place: the lowest key is merged first
-    int32_t left, right;
-    bool operator>(const Candidate& other) const { return key > other.key; }
+    int32_t id, result;
+    uint32_t rank, before, after;
   };
   WHIT_CHECK(symbols.size() < kNone);
   const auto count = static_cast<uint32_t>(symbols.size());
   std::vector<Node> nodes(count);
-  for (uint32_t i = 0; i < count; ++i) nodes[i] = {symbols[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
-  std::vector<Candidate> heap;
-  heap.reserve(count);
-  const auto add = [&](uint32_t at) {
-    const uint32_t next = nodes[at].after;
-    if (next == kNone) return false;
-    const Target* target = targets_.find(nodes[at].id, nodes[next].id);
-    if (target) heap.push_back({(uint64_t{target->rank} << 32) | at, nodes[at].id, nodes[next].id});
-    return target != nullptr;
+  // The places of the pairs of each rank, each a heap with the leftmost on top. A place whose pair has changed since is
+  // stale: the pair that stands there now is in the heap of its own rank.
+  std::vector<std::vector<uint32_t>> places(ranks_);
+  uint32_t rank = kNone;  // all places of lower rank are empty
+  const auto look_up = [&](uint32_t at) {
+    Node& node = nodes[at];
+    const Target* target = node.after == kNone ? nullptr : targets_.find(node.id, nodes[node.after].id);
+    node.rank = target ? target->rank : kNone;
+    if (!target) return;
+    node.result = target->result;
+    places[node.rank].push_back(at);
+    std::push_heap(places[node.rank].begin(), places[node.rank].end(), std::greater<>());
+    rank = std::min(rank, node.rank);
   };
-  const auto push = [&](uint32_t at) {
-    if (add(at)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-  for (uint32_t i = 0; i < count; ++i) add(i);
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  while (!heap.empty()) {
+  for (uint32_t i = 0; i < count; ++i)
+    nodes[i] = {symbols[i], 0, kNone, i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
+  for (uint32_t i = 0; i < count; ++i) look_up(i);
+  while (rank < ranks_) {
+    std::vector<uint32_t>& heap = places[rank];
+    if (heap.empty()) {
+      ++rank;
+      continue;
+    }
+    const uint32_t at = heap.front();
     std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    const Candidate top = heap.back();
     heap.pop_back();
-    const auto at = static_cast<uint32_t>(top.key);
-    // A candidate whose symbols have changed since is stale; the pair that stands there now has one of its own.
     Node& left = nodes[at];
-    if (left.id != top.left || left.after == kNone || nodes[left.after].id != top.right) continue;
+    if (left.rank != rank) continue;
     Node& right = nodes[left.after];
-    left.id = targets_.find(top.left, top.right)->result;
-    right.id = -1;  // never equal to a symbol
+    left.id = left.result;
+    right.rank = kNone;
     left.after = right.after;
     if (left.after != kNone) nodes[left.after].before = at;
-    push(at);
-    if (left.before != kNone) push(left.before);
+    look_up(at);
+    if (left.before != kNone) look_up(left.before);
   }
   symbols.clear();
   for (uint32_t at = 0; at != kNone; at = nodes[at].after) symbols.push_back(nodes[at].id);

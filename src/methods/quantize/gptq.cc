@@ -82,8 +82,9 @@ class Gptq final : public Quantizer {
  public:
   explicit Gptq(const GptqOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
+  bool accepts(const Format& format) const override { return dynamic_cast<const AffineFormat*>(&format) != nullptr; }
   bool needs_statistics() const override { return true; }
-  uint64_t scratch_bytes(Shape shape) const override {
+  uint64_t scratch_bytes(Shape shape, const Format&) const override {
     // Moving copy of the weights and a block of errors; codes; scales and minima (groups of 32, and the source's own); three
     // doubles of the factorization.
     return shape.rows * (shape.cols + kBlock) * sizeof(float) + shape.count() + shape.count() / 2 +

@@ -29,8 +29,13 @@ class Rtn final : public Quantizer {
  public:
   explicit Rtn(const RtnOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
+  bool accepts(const Format& format) const override {
+    const std::string name = format.name();
+    return dynamic_cast<const AffineFormat*>(&format) || name == "f32" || name == "f16" || name == "bf16";
+  }
   bool needs_statistics() const override { return options_.importance == "activations"; }
-  uint64_t scratch_bytes(Shape shape) const override {
+  uint64_t scratch_bytes(Shape shape, const Format& format) const override {
+    if (!dynamic_cast<const AffineFormat*>(&format)) return 0;
     return shape.count() + shape.count() / 2;  // codes; scales and minima in groups of 32, and the source's own
   }
 
