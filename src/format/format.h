@@ -38,6 +38,8 @@ class Format {
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
   double bits_per_weight(Shape shape) const;
+  // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left out.
+  virtual double paper_bits(Shape, std::span<const std::span<const std::byte>>) const noexcept { return 0; }
   // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order) to floats [count, cols]. noexcept: the
   // parts have the sizes of parts(shape).
   virtual void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
