@@ -5,14 +5,15 @@
 #include <algorithm>
 #include <array>
 
+#include "base/half.h"
 #include "format/bit_stream.h"
-#include "format/enumerative.h"
 #include "format/formats_table.h"
 
 namespace whit {
 namespace {
 
-constexpr uint64_t kMarksOfByte = 5;  // 3^5 = 243
+constexpr size_t kMostScales = 9, kMostMeans = 6;  // 3 regions in salient columns too
+constexpr uint64_t kMarksOfByte = 5;               // 3^5 = 243
 constexpr std::array<uint8_t, kMarksOfByte> kPower = {1, 3, 9, 27, 81};
 
 // The five marks of every byte; those that no packer writes (243 and above) decode to legal marks too.
@@ -23,6 +24,8 @@ constexpr std::array<std::array<uint8_t, kMarksOfByte>, 256> kMarks = [] {
   return marks;
 }();
 
+uint16_t stored_half(float value) noexcept { return float_to_half(std::clamp(value, -65504.0f, 65504.0f)); }
+
 bool read_bit(const std::byte* stream, uint64_t index) noexcept {
   return (std::to_integer<unsigned>(stream[index / 8]) >> (index % 8) & 1u) != 0;
 }
@@ -32,7 +35,7 @@ void write_bit(std::byte* stream, uint64_t index, bool value) noexcept {
 
 }  // namespace
 
-// Walks one stored row column by column.
+// Walks one stored row over its kept columns.
 struct BinaryGroupsFormat::RowReader {
   const BinaryGroupsOptions& options;
   const BinaryLayout& at;
@@ -40,8 +43,7 @@ struct BinaryGroupsFormat::RowReader {
   uint64_t cols;
   const std::byte *mask = nullptr, *signs = nullptr, *marks = nullptr, *residual = nullptr, *columns = nullptr,
                   *scales = nullptr, *means = nullptr;
-  uint64_t stored = 0, mask_at = 0, rank = 0;
-  uint32_t keep = ~uint32_t{0};
+  uint64_t stored = 0, passed = 0, rank = 0;
 
   RowReader(const BinaryGroupsFormat& f, const BinaryLayout& layout, Shape shape,
             std::span<const std::span<const std::byte>> parts, uint64_t row) noexcept
@@ -59,26 +61,21 @@ struct BinaryGroupsFormat::RowReader {
   }
 
   struct Entry {
-    bool kept, salient, sign, second;
+    bool salient, sign, second;
     int region;
     uint64_t rank;  // of a salient column, among all of them
   };
-  // Of column j = 0, 1, 2, ...
-  Entry next(uint64_t j) noexcept {
-    Entry entry{true, columns && read_bit(columns, j), false, false, 0, 0};
-    if (entry.salient) entry.rank = rank++;
-    if (mask) {
-      const uint64_t m = static_cast<uint64_t>(options.m), inside = j % m;
-      if (inside == 0) {
-        const auto inputs = static_cast<unsigned>(std::min(m, cols - j));
-        const unsigned count = format.kept_of(inputs), bits = enumerative_bits(count, inputs);
-        keep = enumerative_unrank(read_bits(mask, mask_at, static_cast<int>(bits)), count, inputs);
-        mask_at += bits;
-      }
-      entry.kept = (keep >> inside & 1u) != 0;
-      if (!entry.kept) return entry;
-    }
-    entry.sign = read_bit(signs, stored);
+  // visit(j, entry) for every kept column j, ascending.
+  template <class Visit>
+  void for_each(const Visit& visit) noexcept {
+    if (options.m == 0)
+      for (uint64_t j = 0; j < cols; ++j) visit(j, entry(j));
+    else
+      for_each_kept(*format.pattern(), mask, cols, [&](uint64_t j) { visit(j, entry(j)); });
+  }
+  Entry entry(uint64_t j) noexcept {
+    for (; residual && passed < j; ++passed) rank += read_bit(columns, passed);
+    Entry entry{columns && read_bit(columns, j), read_bit(signs, stored), false, 0, rank};
     int mark = 0;
     if (options.regions == 2) mark = read_bit(marks, stored);
     if (options.regions == 3)
@@ -87,7 +84,7 @@ struct BinaryGroupsFormat::RowReader {
     if (residual) {
       entry.region = mark;
       // A damaged file may mark more columns than there is room for.
-      entry.second = entry.salient && entry.rank < at.residual_columns && read_bit(residual, entry.rank);
+      entry.second = entry.salient && rank < at.residual_columns && read_bit(residual, rank);
     } else if (entry.salient) {
       entry.second = mark != 0;
     } else {
@@ -103,10 +100,9 @@ struct BinaryGroupsFormat::RowReader {
   }
 };
 
-unsigned BinaryGroupsFormat::kept_of(uint64_t inputs) const noexcept {
-  if (options_.m == 0) return static_cast<unsigned>(inputs);
-  return static_cast<unsigned>(
-      div_up(static_cast<uint64_t>(options_.n) * inputs, static_cast<uint64_t>(options_.m)));
+std::optional<NmPattern> BinaryGroupsFormat::pattern() const {
+  if (options_.m == 0) return std::nullopt;
+  return NmPattern{static_cast<unsigned>(options_.n), static_cast<unsigned>(options_.m)};
 }
 
 BinaryLayout BinaryGroupsFormat::layout(uint64_t cols) const noexcept {
@@ -121,13 +117,10 @@ BinaryLayout BinaryGroupsFormat::layout(uint64_t cols) const noexcept {
   at.mean_slots = !options_.means ? 0 : regions + (residual > 0 ? regions : at.salient ? 1 : 0);
   at.column_slots = options_.columns ? regions : 0;
   int next = 0;
-  if (options_.m > 0) {
-    const auto m = static_cast<uint64_t>(options_.m), full = cols / m, rest = cols % m;
-    at.kept = full * static_cast<uint64_t>(options_.n) + (rest > 0 ? kept_of(rest) : 0);
-    const uint64_t bits = full * enumerative_bits(kept_of(m), static_cast<unsigned>(m)) +
-                          (rest > 0 ? enumerative_bits(kept_of(rest), static_cast<unsigned>(rest)) : 0);
-    at.mask_bytes = div_up(bits, 8);
-    if (at.mask_bytes > 0) at.mask = next++;
+  if (const auto masks = pattern()) {
+    at.kept = masks->kept(cols);
+    at.mask_bytes = masks->row_bytes(cols);
+    if (at.mask_bytes > 0) at.mask = next++;  // a rest may have one mask only
   }
   at.sign_bytes = div_up(at.kept, 8);
   at.signs = next++;
@@ -194,33 +187,34 @@ void BinaryGroupsFormat::unpack(Shape shape, std::span<const std::span<const std
                                 uint64_t count, float* out) const noexcept {
   const BinaryLayout at = layout(shape.cols);
   const std::byte* column = at.column_scales < 0 ? nullptr : parts[static_cast<size_t>(at.column_scales)].data();
-  const std::byte* column_two = at.residual_scales < 0 ? column : parts[static_cast<size_t>(at.residual_scales)].data();
-  for (uint64_t row = begin; row < begin + count; ++row) {
+  const bool residual = at.residual_scales >= 0;
+  const std::byte* column_two = residual ? parts[static_cast<size_t>(at.residual_scales)].data() : column;
+  for (uint64_t row = begin; row < begin + count; ++row, out += shape.cols) {
+    std::fill(out, out + shape.cols, 0.0f);
     RowReader reader(*this, at, shape, parts, row);
-    for (uint64_t b = 0; b < at.blocks; ++b) {
-      float scale[9], mean[6];
-      for (uint64_t s = 0; s < at.scale_slots; ++s) scale[s] = reader.scale(b, s);
-      for (uint64_t s = 0; s < at.mean_slots; ++s) mean[s] = reader.mean(b, s);
-      const uint64_t end = std::min((b + 1) * at.block, shape.cols);
-      for (uint64_t j = b * at.block; j < end; ++j, ++out) {
-        const RowReader::Entry entry = reader.next(j);
-        *out = 0.0f;
-        if (!entry.kept) continue;
-        const BinarySlots slot = slots(entry.salient, entry.region);
-        float first = scale[slot.first], second = slot.second < 0 ? 0.0f : scale[slot.second];
-        if (column) {
-          first *= half_to_float(read_half(column, j * at.column_slots + static_cast<uint64_t>(slot.column_first)));
-          // A rank beyond the room for it takes the last: only a damaged file has one.
-          const uint64_t of = at.residual_scales < 0 ? j : std::min(entry.rank, at.residual_columns - 1);
-          if (slot.second >= 0)
-            second *=
-                half_to_float(read_half(column_two, of * at.column_slots + static_cast<uint64_t>(slot.column_second)));
-        }
-        const float base = at.mean_slots > 0 ? mean[slot.mean] : 0.0f;
-        *out = base + (entry.sign ? first : -first);
-        if (slot.second >= 0) *out += entry.second ? second : -second;
+    float scale[kMostScales], mean[kMostMeans] = {};
+    uint64_t end = 0;  // of the block whose parameters these are
+    reader.for_each([&](uint64_t j, const RowReader::Entry& entry) {
+      if (j >= end) {
+        const uint64_t block = j / at.block;
+        end = (block + 1) * at.block;
+        for (uint64_t s = 0; s < at.scale_slots; ++s) scale[s] = reader.scale(block, s);
+        for (uint64_t s = 0; s < at.mean_slots; ++s) mean[s] = reader.mean(block, s);
       }
-    }
+      const BinarySlots slot = slots(entry.salient, entry.region);
+      const auto factor = [&](const std::byte* factors, uint64_t of, int index) {
+        return half_to_float(read_half(factors, of * at.column_slots + static_cast<uint64_t>(index)));
+      };
+      float first = scale[slot.first];
+      if (column) first *= factor(column, j, slot.column_first);
+      out[j] = mean[slot.mean] + (entry.sign ? first : -first);
+      if (slot.second < 0) return;
+      float second = scale[slot.second];
+      // A rank beyond the room for it takes the last: only a damaged file has one.
+      if (column)
+        second *= factor(column_two, residual ? std::min(entry.rank, at.residual_columns - 1) : j, slot.column_second);
+      out[j] += entry.second ? second : -second;
+    });
   }
 }
 
@@ -299,19 +293,10 @@ Packed BinaryGroupsFormat::pack(const BinaryGroups& groups) const {
     std::byte* signs = part(at.signs, row * at.sign_bytes);
     std::byte* marks = part(at.marks, row * at.mark_bytes);
     std::byte* residual = part(at.residual, row * at.residual_bytes);
-    if (options_.m > 0) {
-      uint64_t position = 0;
-      for (uint64_t j = 0; j < shape.cols; j += static_cast<uint64_t>(options_.m)) {
-        const auto inputs = static_cast<unsigned>(std::min(static_cast<uint64_t>(options_.m), shape.cols - j));
-        uint32_t keep = 0;
-        unsigned count = 0;
-        for (unsigned i = 0; i < inputs; ++i)
-          if (groups.mask[first + j + i]) keep |= uint32_t{1} << i, ++count;
-        WHIT_CHECK(count == kept_of(inputs));
-        const auto bits = static_cast<int>(enumerative_bits(count, inputs));
-        if (bits > 0) write_bits(mask, position, bits, enumerative_rank(keep, inputs));
-        position += static_cast<uint64_t>(bits);
-      }
+    if (const auto masks = pattern()) {
+      const uint8_t* keep = groups.mask.data() + first;
+      WHIT_CHECK(first_other_group(*masks, keep, shape.cols) == div_up(shape.cols, masks->m));
+      if (mask) write_mask_row(*masks, keep, shape.cols, mask);
     }
     uint64_t stored = 0;
     for (uint64_t j = 0; j < shape.cols; ++j) {
@@ -332,7 +317,7 @@ Packed BinaryGroupsFormat::pack(const BinaryGroups& groups) const {
     }
   }
   const auto halves = [&](int index, const std::vector<float>& values) {
-    for (size_t i = 0; i < values.size(); ++i) write_half(part(index, 0), i, nearest_half(values[i]));
+    for (size_t i = 0; i < values.size(); ++i) write_half(part(index, 0), i, stored_half(values[i]));
   };
   halves(at.scales, groups.scale);
   halves(at.means, groups.mean);
@@ -341,7 +326,7 @@ Packed BinaryGroupsFormat::pack(const BinaryGroups& groups) const {
     for (uint64_t j = 0; j < shape.cols; ++j)
       for (uint64_t s = 0; groups.salient[j] && s < at.column_slots; ++s)
         write_half(part(at.residual_scales, 0), rank[j] * at.column_slots + s,
-                   nearest_half(groups.column_two[j * at.column_slots + s]));
+                   stored_half(groups.column_two[j * at.column_slots + s]));
   return packed;
 }
 
@@ -356,20 +341,23 @@ BinaryGroups BinaryGroupsFormat::unpack_groups(const Packed& packed) const {
   const auto views = packed.views();
   for (uint64_t row = 0; row < shape.rows; ++row) {
     RowReader reader(*this, at, shape, views, row);
-    for (uint64_t j = 0; j < shape.cols; ++j) {
+    reader.for_each([&](uint64_t j, const RowReader::Entry& entry) {
       const uint64_t k = row * shape.cols + j;
-      const RowReader::Entry entry = reader.next(j);
-      if (options_.m > 0) groups.mask[k] = entry.kept;
-      groups.salient[j] = entry.salient;
+      if (options_.m > 0) groups.mask[k] = 1;
       groups.sign[k] = entry.sign;
       groups.second[k] = entry.second;
       groups.region[k] = static_cast<uint8_t>(entry.region);
-      if (row == 0 && entry.salient && at.residual_scales >= 0)
-        for (uint64_t s = 0; s < at.column_slots; ++s)
-          groups.column_two[j * at.column_slots + s] = half_to_float(
-              read_half(views[static_cast<size_t>(at.residual_scales)].data(),
-                        std::min(entry.rank, at.residual_columns - 1) * at.column_slots + s));
-    }
+    });
+  }
+  uint64_t rank = 0;
+  for (uint64_t j = 0; at.columns >= 0 && j < shape.cols; ++j) {
+    groups.salient[j] = read_bit(views[static_cast<size_t>(at.columns)].data(), j);
+    if (!groups.salient[j]) continue;
+    const uint64_t of = rank++;
+    for (uint64_t s = 0; at.residual_scales >= 0 && s < at.column_slots; ++s)
+      groups.column_two[j * at.column_slots + s] =
+          half_to_float(read_half(views[static_cast<size_t>(at.residual_scales)].data(),
+                                  std::min(of, at.residual_columns - 1) * at.column_slots + s));
   }
   const auto halves = [&](int index, std::vector<float>& values) {
     for (size_t i = 0; i < values.size(); ++i)
@@ -397,7 +385,8 @@ FormatPtr format_factories::make_binary_groups(const Json& json, const std::stri
   }
   if (options.block % 8 != 0) refuse("block must be 0 or a multiple of 8", fmt::format("{}", options.block));
   if (options.block != 0 && options.residual > options.block)
-    refuse("more salient columns than a block has", fmt::format("residual {}, block {}", options.residual, options.block));
+    refuse("more salient columns than a block has",
+           fmt::format("residual {}, block {}", options.residual, options.block));
   if ((options.n == 0) != (options.m == 0) || options.n > options.m)
     refuse("a mask keeps n of each m inputs", fmt::format("n {}, m {}", options.n, options.m));
   if (options.n == options.m) options.n = options.m = 0;  // all are kept: no mask

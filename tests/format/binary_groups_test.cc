@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/half.h"
 #include "base/rng.h"
-#include "format/bit_stream.h"
 
 namespace whit {
 namespace {
@@ -46,7 +46,7 @@ BinaryGroups random_groups(const BinaryGroupsFormat& format, Shape shape, uint64
     for (uint64_t i = 0; i < shape.rows; ++i)
       for (uint64_t j = 0; j < shape.cols; j += static_cast<uint64_t>(options.m)) {
         const uint64_t inputs = std::min<uint64_t>(options.m, shape.cols - j);
-        for (unsigned kept = 0; kept < format.kept_of(inputs);) {
+        for (unsigned kept = 0; kept < format.pattern()->kept_of(inputs);) {
           uint8_t& bit = groups.mask[i * shape.cols + j + rng.below(inputs)];
           kept += !bit;
           bit = 1;
@@ -61,7 +61,7 @@ BinaryGroups random_groups(const BinaryGroupsFormat& format, Shape shape, uint64
     if (!salient || options.residual > 0) groups.region[k] = static_cast<uint8_t>(rng.below(options.regions));
   }
   const auto fill = [&](std::vector<float>& values, double size) {
-    for (float& value : values) value = round_to_half(static_cast<float>(size * rng.normal()));
+    for (float& value : values) value = half_to_float(float_to_half(static_cast<float>(size * rng.normal())));
   };
   fill(groups.scale, 0.1);
   fill(groups.mean, 0.01);
@@ -188,9 +188,8 @@ TEST(BinaryGroups, StoredBitsPerWeight) {
   // ARB-LLM-RC: 2 + 33 / rows + 64 / 128.
   EXPECT_DOUBLE_EQ(binary({{"regions", 2}, {"columns", true}})->bits_per_weight(shape), 2 + 33.0 / 1024 + 64.0 / 128);
   // The lower bound: mask, one sign, a scale per row.
-  EXPECT_DOUBLE_EQ(
-      binary({{"regions", 1}, {"block", 0}, {"n", 4}, {"m", 8}, {"means", false}})->bits_per_weight(shape),
-      7.0 / 8 + 0.5 + 16.0 / 1280);
+  EXPECT_DOUBLE_EQ(binary({{"regions", 1}, {"block", 0}, {"n", 4}, {"m", 8}, {"means", false}})->bits_per_weight(shape),
+                   7.0 / 8 + 0.5 + 16.0 / 1280);
 }
 
 // Bytes that no packer writes stay in bounds and decode to something.
@@ -212,10 +211,9 @@ TEST(BinaryGroups, SurvivesAnyBytes) {
 }
 
 TEST(BinaryGroups, OptionsThatCannotBe) {
-  for (const Json& options :
-       {Json{{"regions", 0}}, Json{{"regions", 4}}, Json{{"block", 12}}, Json{{"n", 3}}, Json{{"m", 8}},
-        Json{{"n", 5}, {"m", 4}}, Json{{"n", 4}, {"m", 64}}, Json{{"residual", 136}},
-        Json{{"columns", true}, {"means", true}}, Json{{"signs", 1}}}) {
+  for (const Json& options : {Json{{"regions", 0}}, Json{{"regions", 4}}, Json{{"block", 12}}, Json{{"n", 3}},
+                              Json{{"m", 8}}, Json{{"n", 5}, {"m", 4}}, Json{{"n", 4}, {"m", 64}},
+                              Json{{"residual", 136}}, Json{{"columns", true}, {"means", true}}, Json{{"signs", 1}}}) {
     try {
       make_format("binary_groups", options);
       ADD_FAILURE() << options.dump();
