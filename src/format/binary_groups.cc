@@ -227,6 +227,8 @@ double BinaryGroupsFormat::paper_bits(Shape shape, std::span<const std::span<con
   return static_cast<double>(at.kept) / cols * (1.0 + static_cast<double>(salient) / cols);
 }
 
+float BinaryGroupsFormat::rounded(float value) noexcept { return half_to_float(stored_half(value)); }
+
 BinaryGroups BinaryGroupsFormat::empty(Shape shape) const {
   const BinaryLayout at = layout(shape.cols);
   BinaryGroups groups;

@@ -98,6 +98,8 @@ class BinaryGroupsFormat final : public Format, public std::enable_shared_from_t
   const BinaryGroupsOptions& binary_options() const noexcept { return options_; }
   BinaryLayout layout(uint64_t cols) const noexcept;
   BinarySlots slots(bool salient, int region) const noexcept;
+  // As scales and means are stored.
+  static float rounded(float value) noexcept;
   // All sizes set, everything zero, no column salient.
   BinaryGroups empty(Shape shape) const;
   // The weight that is decoded from entries whose scales and means are halves already.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -160,13 +161,16 @@ Json recipe_to_json(const Recipe& recipe) {
 
 std::string recipe_to_toml(const Recipe& recipe) { return json_to_toml(recipe_to_json(recipe)); }
 
-Recipe preset_recipe(const std::string& name) {
+Recipe preset_recipe(const std::string& asked) {
+  // "stbllm-4:8", as the papers write N:M; names of files have no colon.
+  std::string name = asked;
+  std::replace(name.begin(), name.end(), ':', '-');
   std::vector<std::string> known;
   for (const Preset& preset : presets()) {
     if (preset.name == name) return parse_recipe(preset.text, "preset " + name);
     known.push_back(preset.name);
   }
-  fail_recipe("unknown preset", "--preset", name, suggest_name(name, known));
+  fail_recipe("unknown preset", "--preset", asked, suggest_name(name, known));
 }
 
 bool step_matches(const Step& step, const UnitSpec& unit) {
