@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/half.h"
+#include "format/bit_stream.h"
 #include "format/formats_table.h"
 
 namespace whit {
@@ -18,37 +19,10 @@ constexpr float kLargestHalf = 65504.0f;
 uint16_t nearest_half(float value) noexcept { return float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf)); }
 float round_to_half(float value) noexcept { return half_to_float(nearest_half(value)); }
 
-uint64_t stream_bytes(uint64_t count, int bits) noexcept { return div_up(count * static_cast<uint64_t>(bits), 8); }
-
-uint32_t read_bits(const std::byte* row, uint64_t index, int bits) noexcept {
-  const uint64_t position = index * static_cast<uint64_t>(bits);
-  const std::byte* at = row + position / 8;
-  const int shift = static_cast<int>(position % 8);
-  uint32_t value = std::to_integer<uint32_t>(at[0]) >> shift;
-  if (shift + bits > 8) value |= std::to_integer<uint32_t>(at[1]) << (8 - shift);
-  return value & ((1u << bits) - 1);
-}
-
-// The bits must be zero before.
-void write_bits(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
-  const uint64_t position = index * static_cast<uint64_t>(bits);
-  std::byte* at = row + position / 8;
-  const int shift = static_cast<int>(position % 8);
-  at[0] |= static_cast<std::byte>((value << shift) & 0xff);
-  if (shift + bits > 8) at[1] |= static_cast<std::byte>(value >> (8 - shift));
-}
-
 int32_t sign_extend(uint32_t value, int bits) noexcept {
   const uint32_t sign = 1u << (bits - 1);
   return static_cast<int32_t>(value ^ sign) - static_cast<int32_t>(sign);
 }
-
-uint16_t read_half(const std::byte* from, uint64_t index) noexcept {
-  uint16_t half;
-  std::memcpy(&half, from + 2 * index, 2);
-  return half;
-}
-void write_half(std::byte* to, uint64_t index, uint16_t half) noexcept { std::memcpy(to + 2 * index, &half, 2); }
 
 // A parameter of p bits under its row's super-scale: super * code / top, exact before the one rounding of the division
 // (a half has 11 bits, a code 8).
@@ -138,14 +112,14 @@ GridLayout GridFormat::layout(uint64_t cols) const noexcept {
   GridLayout layout;
   layout.group = group(cols);
   layout.groups_per_row = div_up(cols, layout.group);
-  layout.code_bytes = stream_bytes(cols, options_.bits);
-  layout.parameter_bytes = stream_bytes(layout.groups_per_row, options_.parameter_bits);
+  layout.code_bytes = stream_bytes(cols, static_cast<unsigned>(options_.bits));
+  layout.parameter_bytes = stream_bytes(layout.groups_per_row, static_cast<unsigned>(options_.parameter_bits));
   int next = 1;
   layout.scales = next++;
   if (options_.zero == "minimum") layout.minima = next++;
   if (options_.zero == "integer") {
     layout.zeros = next++;
-    layout.zero_bytes = stream_bytes(layout.groups_per_row, options_.bits);
+    layout.zero_bytes = stream_bytes(layout.groups_per_row, static_cast<unsigned>(options_.bits));
   }
   if (options_.parameter_bits < 16) {
     layout.row_scales = next++;
@@ -339,6 +313,18 @@ AffineCodes GridFormat::unpack_codes(const Packed& packed) const {
   return codes;
 }
 
+void settle_group_options(GridOptions& options, const Json& said, const std::string& where) {
+  if (options.group == 0) {
+    if (!said.contains("parameter_bits")) options.parameter_bits = 16;
+    if (options.parameter_bits != 16)
+      refuse_option(where, "one group per row has parameters of 16 bits",
+                    fmt::format("parameter_bits {}", options.parameter_bits));
+  }
+  if (options.bits == 7) refuse_option(where, "bits must be 2, 3, 4, 5, 6 or 8", "7");
+  if (options.parameter_bits != 6 && options.parameter_bits != 8 && options.parameter_bits != 16)
+    refuse_option(where, "parameter_bits must be 6, 8 or 16", fmt::format("{}", options.parameter_bits));
+}
+
 FormatPtr format_factories::make_grid(const Json& json, const std::string& where) {
   GridOptions options;
   read_options(options, json, where);
@@ -351,15 +337,7 @@ FormatPtr format_factories::make_grid(const Json& json, const std::string& where
     if (options.zero != "symmetric")
       refuse_option(where, "row and column scales have symmetric levels", "zero " + options.zero);
   }
-  if (options.group == 0) {
-    if (!json.contains("parameter_bits")) options.parameter_bits = 16;
-    if (options.parameter_bits != 16)
-      refuse_option(where, "one group per row has parameters of 16 bits",
-                    fmt::format("parameter_bits {}", options.parameter_bits));
-  }
-  if (options.bits == 7) refuse_option(where, "bits must be 2, 3, 4, 5, 6 or 8", "7");
-  if (options.parameter_bits != 6 && options.parameter_bits != 8 && options.parameter_bits != 16)
-    refuse_option(where, "parameter_bits must be 6, 8 or 16", fmt::format("{}", options.parameter_bits));
+  settle_group_options(options, json, where);
   if (options.group != 0 && (options.group < 16 || options.group % 8 != 0))
     refuse_option(where, "group must be 0 or a multiple of 8 from 16 to 128", fmt::format("{}", options.group));
   return std::make_shared<GridFormat>(options);
