@@ -60,15 +60,17 @@ class NmRows {
   NmPattern pattern() const noexcept { return pattern_; }
   Shape kept_shape(Shape shape) const noexcept { return {shape.rows, pattern_.kept(shape.cols)}; }
 
+  // A pattern with only one mask (m:m) needs none; the part is then one byte of zero, because no tensor may be empty.
   PartSpec part(Shape shape) const {
     const uint64_t row_bytes = pattern_.row_bytes(shape.cols);
+    if (row_bytes == 0) return {"mask", GgmlType::i8, 1, 1, 0};
     return {"mask", GgmlType::i8, row_bytes * shape.rows, row_bytes * shape.rows, row_bytes};
   }
 
   std::vector<std::byte> pack(Shape shape, std::span<const uint8_t> mask) const {
     WHIT_CHECK(mask.size() == shape.count());
     const uint64_t row_bytes = pattern_.row_bytes(shape.cols);
-    std::vector<std::byte> bytes(row_bytes * shape.rows);
+    std::vector<std::byte> bytes(part(shape).bytes);
     for (uint64_t i = 0; i < shape.rows; ++i) {
       const uint8_t* row = mask.data() + i * shape.cols;
       WHIT_CHECK(first_other_group(pattern_, row, shape.cols) == div_up(shape.cols, pattern_.m));

@@ -38,7 +38,7 @@ std::vector<uint8_t> stored_mask(const Packed& packed) {
   const auto pattern = packed.format->pattern();
   WHIT_CHECK(pattern && !packed.parts.empty());
   const uint64_t rows = packed.shape.rows, cols = packed.shape.cols, row_bytes = pattern->row_bytes(cols);
-  WHIT_CHECK(packed.parts[0].size() == rows * row_bytes);  // the mask is the first part
+  WHIT_CHECK(packed.parts[0].size() >= rows * row_bytes);  // the mask is the first part
   std::vector<uint8_t> mask(packed.shape.count(), 0);
   for (uint64_t i = 0; i < rows; ++i)
     for_each_kept(*pattern, packed.parts[0].data() + i * row_bytes, cols, [&](uint64_t j) { mask[i * cols + j] = 1; });

@@ -113,6 +113,34 @@ TEST_P(QuantizeLaws, MasksSurvive) {
   }
 }
 
+// Pruned to N:M, quantized to a format that stores the mask, packed, unpacked: the zeros are where they were, the bytes
+// are those promised, and nothing depends on threads.
+TEST_P(QuantizeLaws, SparseFormatsKeepTheMask) {
+  const auto method = make_quantizer(GetParam(), Json::object());
+  ThreadPool one(1), two(2);
+  const TensorState unit = tests::make_unit(9, 172, nullptr, 26);
+  for (const FormatPtr& format : tests::sparse_variants()) {
+    if (!method->accepts(*format)) continue;
+    TensorState state = unit;
+    state.plan = format;
+    EXPECT_THROW(method->quantize(state, {one}), Error) << format->label() << ": not pruned";
+    tests::prune_to(*format->pattern(), state);
+    TensorState other = state;
+    method->quantize(state, {one});
+    method->quantize(other, {two});
+    EXPECT_EQ(state.packed->parts, other.packed->parts) << format->label();
+    EXPECT_EQ(state.packed->bytes(), format->bytes({9, 172})) << format->label();
+    EXPECT_EQ(stored_mask(*state.packed), state.mask) << format->label();
+    const Matrix back = tests::unpacked(*state.packed);
+    for (size_t k = 0; k < state.mask.size(); ++k) ASSERT_TRUE(state.mask[k] || back.data[k] == 0) << format->label();
+    if (const auto affine = as_affine(format)) {
+      EXPECT_EQ(affine->pack(affine->unpack_codes(*state.packed)).parts, state.packed->parts) << format->label();
+    }
+    state.mask[0] ^= 1;
+    EXPECT_THROW(method->quantize(state, {one}), Error) << format->label() << ": another pattern";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rows, QuantizeLaws, testing::ValuesIn(quantizers()),
                          [](const auto& info) { return info.param; });
 

@@ -17,8 +17,8 @@ struct GramFactor {
 };
 
 // damp_ratio: added to the diagonal, as a share of its mean; raised tenfold until the factorization succeeds.
-// act_order: the most active inputs first; else the order of the matrix. An input that never fired gets the mean pivot and
-// touches nobody. ErrorKind::numeric naming the unit when no damping helps.
+// act_order: the most active inputs first; else the order of the matrix. An input that never fired gets the mean pivot
+// and touches nobody. ErrorKind::numeric naming the unit when no damping helps.
 GramFactor factorize_gram(const Matrix& gram, double damp_ratio, bool act_order, const std::string& unit);
 
 // Held while it runs: the permuted matrix and two doubles per element, and the factor itself.

@@ -9,9 +9,9 @@ namespace whit {
 
 const std::vector<ParametrizationRow>& parametrization_rows();
 
-// affine.cc: grid and the affine ggml types.
+// affine.cc: grid, nm_grid and the affine ggml types.
 std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, MatrixView weights);
-// dense.cc: f32, f16, bf16.
+// dense.cc: f32, f16, bf16, nm_f16.
 std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, MatrixView weights);
 
 }  // namespace whit
