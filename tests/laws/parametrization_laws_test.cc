@@ -14,6 +14,7 @@ std::vector<FormatPtr> learnable() {
   std::vector<FormatPtr> all = tests::affine_variants();
   for (const char* name : {"f32", "f16", "bf16"}) all.push_back(make_format(name));
   for (const FormatPtr& format : tests::sparse_variants()) all.push_back(format);
+  for (const tests::BinaryVariant& variant : tests::binary_variants()) all.push_back(variant.format);
   return all;
 }
 
@@ -22,6 +23,12 @@ Packed packed_unit(const FormatPtr& format, const TensorState& unit) {
   TensorState state = unit;
   state.plan = format;
   if (const auto pattern = format->pattern()) tests::prune_to(*pattern, state);
+  for (const tests::BinaryVariant& variant : tests::binary_variants()) {
+    if (variant.format->label() != format->label()) continue;
+    state.statistics = tests::random_statistics(unit.weights.cols, 256, 34);
+    make_quantizer(variant.method, Json::object())->quantize(state, {pool});
+    return *state.packed;
+  }
   make_quantizer("rtn", {{"range", "minmax"}})->quantize(state, {pool});
   return *state.packed;
 }

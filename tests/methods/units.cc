@@ -124,6 +124,24 @@ std::vector<FormatPtr> sparse_variants() {
   return all;
 }
 
+std::vector<BinaryVariant> binary_variants() {
+  std::vector<BinaryVariant> variants;
+  for (const int regions : {1, 2, 3})
+    for (const bool columns : {false, true})
+      for (const int residual : {0, 8})
+        for (const int n : {0, 4}) {
+          if (regions == 3 && residual > 0 && n > 0) continue;  // met in pairs already
+          Json options = {{"regions", regions}, {"residual", residual}, {"columns", columns}, {"n", n}};
+          options["m"] = n == 0 ? 0 : 8;
+          options["block"] = residual == 0 ? 128 : 64;
+          options["means"] = !columns && n == 0;
+          variants.push_back({make_format("binary_groups", options), columns        ? "arb_rc"
+                                                                     : regions == 3 ? "stbllm"
+                                                                                    : "billm"});
+        }
+  return variants;
+}
+
 void prune_to(NmPattern pattern, TensorState& state) {
   ThreadPool pool(1);
   make_importance("magnitude", Json::object())->score(state, {pool});

@@ -27,6 +27,12 @@ double trace_error(const Matrix& a, const Matrix& b, const Matrix& h);
 std::vector<FormatPtr> affine_variants();
 // Formats that store an N:M mask: nm_grid in variants of patterns, bits and parameters, nm_f16.
 std::vector<FormatPtr> sparse_variants();
+// binary_groups in variants of all its options, and the quantizer that makes it.
+struct BinaryVariant {
+  FormatPtr format;
+  std::string method;
+};
+std::vector<BinaryVariant> binary_variants();
 // Prunes to N:M by magnitude.
 void prune_to(NmPattern pattern, TensorState& state);
 

@@ -31,14 +31,7 @@ std::vector<uint8_t> stored_mask_of(const TensorState& state, const BinaryGroups
                   "n and m of the mask, or zeros = \"as_released\"");
     return {};
   }
-  if (!pruned)
-    throw Error(ErrorKind::usage, "the format has a mask, but the unit is not pruned", unit, format.label(),
-                "a prune step before this one");
-  const uint64_t cols = state.weights.cols, groups = div_up(cols, pattern->m);
-  for (size_t i = 0; i < state.weights.rows; ++i)
-    if (const uint64_t g = first_other_group(*pattern, state.mask.data() + i * cols, cols); g != groups)
-      throw Error(ErrorKind::usage, "the unit is pruned to another pattern than its format stores", unit,
-                  fmt::format("row {}, group {} of {}", i, g, format.label()), "the same n and m in both steps");
+  require_pattern(state, *pattern);
   return state.mask;
 }
 

@@ -13,5 +13,7 @@ const std::vector<ParametrizationRow>& parametrization_rows();
 std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, MatrixView weights);
 // dense.cc: f32, f16, bf16, nm_f16.
 std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, MatrixView weights);
+// binary_groups.cc: binary_groups.
+std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, MatrixView weights);
 
 }  // namespace whit

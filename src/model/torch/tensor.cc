@@ -189,12 +189,16 @@ Tensor concat(std::span<const Tensor> parts, int64_t dimension) {
   for (const Tensor& part : parts) values.push_back(unwrap(part));
   return translated([&] { return wrap(at::cat(values, dimension)); });
 }
-Tensor rows(const Tensor& x, std::span<const int64_t> indices) {
-  const at::Tensor index =
-      at::from_blob(const_cast<int64_t*>(indices.data()), {static_cast<int64_t>(indices.size())}, at::kLong)
-          .to(unwrap(x).device(), /*non_blocking=*/false, /*copy=*/true);
-  return translated([&] { return wrap(unwrap(x).index_select(0, index)); });
+Indices::Indices(std::span<const int64_t> values)
+    : values_(wrap(at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong)
+                       .clone())) {}
+Tensor rows(const Tensor& x, const Indices& indices) {
+  return translated([&] {
+    const at::Tensor& index = unwrap(indices.values_);
+    return wrap(unwrap(x).index_select(0, index.to(unwrap(x).device())));
+  });
 }
+Tensor rows(const Tensor& x, std::span<const int64_t> indices) { return rows(x, Indices(indices)); }
 
 Tensor sum(const Tensor& x) { return wrap(unwrap(x).sum()); }
 Tensor sum(const Tensor& x, int64_t dimension, bool keep) {

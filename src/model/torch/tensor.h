@@ -99,6 +99,17 @@ Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
 Tensor narrow(const Tensor& x, int64_t dimension, int64_t begin, int64_t count);
 Tensor concat(std::span<const Tensor> parts, int64_t dimension);
 Tensor rows(const Tensor& x, std::span<const int64_t> indices);  // of the first dimension
+// The same with indices that stay where tensors are instead of being copied at every call.
+class Indices {
+ public:
+  Indices() = default;
+  explicit Indices(std::span<const int64_t> values);
+
+ private:
+  friend Tensor rows(const Tensor& x, const Indices& indices);
+  Tensor values_;
+};
+Tensor rows(const Tensor& x, const Indices& indices);
 
 Tensor sum(const Tensor& x);
 Tensor sum(const Tensor& x, int64_t dimension, bool keep);

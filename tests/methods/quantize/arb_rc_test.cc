@@ -8,14 +8,6 @@
 namespace whit {
 namespace {
 
-std::shared_ptr<UnitStatistics> uncorrelated(size_t cols) {
-  auto statistics = std::make_shared<UnitStatistics>();
-  statistics->tokens = 1;
-  statistics->gram = Matrix(cols, cols);
-  for (size_t j = 0; j < cols; ++j) statistics->gram.row(j)[j] = 1;
-  return statistics;
-}
-
 double loss_of(TensorState state, const char* method, const Json& format, const Json& options, ThreadPool& pool) {
   state.plan = make_format("binary_groups", format);
   return make_quantizer(method, options)->quantize(state, {pool}).loss;
@@ -33,7 +25,7 @@ TEST(ArbRc, AProductOfFactorsIsExact) {
     for (size_t j = 0; j < 8; ++j)
       state.weights.row(i)[j] =
           (i + j) % 3 == 0 ? -row[i] * static_cast<float>(1 << (j % 4)) : row[i] * static_cast<float>(1 << (j % 4));
-  state.statistics = uncorrelated(8);
+  state.statistics = tests::uncorrelated(std::vector<float>(8, 1));
   make_quantizer("arb_rc", Json::object())->quantize(state, {pool});
   const Matrix back = tests::unpacked(*state.packed);
   // Two halves are off by 2^-11 each at most.
@@ -45,7 +37,7 @@ TEST(ArbRc, AProductOfFactorsIsExact) {
 TEST(ArbRc, MoreRoundsNeverLose) {
   ThreadPool pool(1);
   TensorState state = tests::make_unit(32, 160, nullptr, 2);
-  state.statistics = uncorrelated(160);
+  state.statistics = tests::uncorrelated(std::vector<float>(160, 1));
   for (const Json& format : {kPlain, kBitmap}) {
     double before = 1e300;
     for (const int iterations : {0, 1, 2, 4, 15}) {

@@ -12,14 +12,6 @@ namespace {
 using tests::make_unit;
 using tests::unpacked;
 
-std::shared_ptr<UnitStatistics> uncorrelated(size_t cols) {
-  auto statistics = std::make_shared<UnitStatistics>();
-  statistics->tokens = 1;
-  statistics->gram = Matrix(cols, cols);
-  for (size_t j = 0; j < cols; ++j) statistics->gram.row(j)[j] = 1;
-  return statistics;
-}
-
 double loss_of(TensorState state, const Json& format, const Json& options, ThreadPool& pool) {
   state.plan = make_format("binary_groups", format);
   return make_quantizer("billm", options)->quantize(state, {pool}).loss;
@@ -30,7 +22,7 @@ TEST(Billm, TwoRegionsByHand) {
   ThreadPool pool(1);
   TensorState state = make_unit(1, 8, make_format("binary_groups", {{"regions", 2}, {"block", 8}}), 1);
   state.weights.data = {1, -1, 2, -2, 16, -16, 32, -32};
-  state.statistics = uncorrelated(8);
+  state.statistics = tests::uncorrelated(std::vector<float>(8, 1));
   const Json options = {{"search", "weights"}, {"salient_limit", 0}};
   const StageReport report = make_quantizer("billm", options)->quantize(state, {pool});
   EXPECT_EQ(unpacked(*state.packed).data, (std::vector<float>{1.5f, -1.5f, 1.5f, -1.5f, 24, -24, 24, -24}));
@@ -42,7 +34,7 @@ TEST(Billm, TheSalientColumnGetsTwoSigns) {
   ThreadPool pool(1);
   TensorState state = make_unit(4, 16, make_format("binary_groups", {{"regions", 2}, {"block", 8}}), 2);
   for (size_t i = 0; i < 4; ++i) state.weights.row(i)[3] = 8.0f + static_cast<float>(i);
-  state.statistics = uncorrelated(16);
+  state.statistics = tests::uncorrelated(std::vector<float>(16, 1));
   make_quantizer("billm", Json::object())->quantize(state, {pool});
   const auto format = as_binary_groups(state.plan);
   const BinaryGroups groups = format->unpack_groups(*state.packed);
@@ -137,7 +129,7 @@ TEST(Billm, RefusesWhatItCannotUse) {
   state.mask[3] = 0;
   refused(state, Json::object(), "as_released");
   state.plan = make_format("binary_groups", {{"n", 4}, {"m", 8}});
-  refused(state, Json::object(), "another pattern");
+  refused(state, Json::object(), "the mask is another");
   refused(state, {{"zeros", "as_released"}}, "masked");
   state.mask.clear();
   refused(state, Json::object(), "not pruned");

@@ -9,26 +9,9 @@
 namespace whit {
 namespace {
 
-// Keeps the n largest of each m (of a rest r, ceil(n r / m)) in every row.
-void prune(TensorState& state, unsigned n, unsigned m) {
-  const size_t cols = state.weights.cols;
-  state.mask.assign(state.weights.data.size(), 0);
-  for (size_t i = 0; i < state.weights.rows; ++i)
-    for (size_t j = 0; j < cols; j += m) {
-      const size_t size = std::min<size_t>(m, cols - j);
-      std::vector<size_t> order;
-      for (size_t k = 0; k < size; ++k) order.push_back(i * cols + j + k);
-      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-        return std::fabs(state.weights.data[a]) > std::fabs(state.weights.data[b]);
-      });
-      for (size_t k = 0; k < size; ++k)
-        (k < NmPattern{n, m}.kept_of(size) ? state.mask[order[k]] = 1 : state.weights.data[order[k]] = 0);
-    }
-}
-
 TensorState pruned_unit(unsigned n, unsigned m, uint64_t seed, size_t rows = 16, size_t cols = 172) {
   TensorState state = tests::make_unit(rows, cols, nullptr, seed);
-  prune(state, n, m);
+  tests::prune_to({n, m}, state);
   return state;
 }
 
@@ -44,11 +27,7 @@ TEST(Stbllm, ThreeRegionsByHand) {
     const float size[4] = {1, 3, 1, 8};
     state.weights.data[k] = (k / 4 % 2 == 0 ? 1.0f : -1.0f) * size[k % 4];  // as many + as -: means 0
   }
-  auto statistics = std::make_shared<UnitStatistics>();
-  statistics->tokens = 1;
-  statistics->gram = Matrix(16, 16);
-  for (size_t j = 0; j < 16; ++j) statistics->gram.row(j)[j] = 1;
-  state.statistics = statistics;
+  state.statistics = tests::uncorrelated(std::vector<float>(16, 1));
   const Json options = {{"search", "weights"}, {"salient_limit", 0}};
   EXPECT_NEAR(make_quantizer("stbllm", options)->quantize(state, {pool}).loss, 0, 1e-9);
   EXPECT_EQ(tests::unpacked(*state.packed).data, state.weights.data);
