@@ -100,6 +100,8 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     blocks(Storage::q4_0, 18, 8, false);
   else if (name == "q4_1")
     blocks(Storage::q4_1, 20, 0, true);
+  else if (tensor.format->pattern())
+    decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
     grid_parts(*grid, tensor, m, columns);
   else if (name == "binary_groups")
