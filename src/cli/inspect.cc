@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -56,6 +57,34 @@ struct Sum {
   uint64_t tensors = 0, weights = 0, bytes = 0;
   std::map<std::string, uint64_t> formats;  // label -> tensors
 };
+
+// Stored bits by part beside what the methods' papers count, over the tensors where these differ. Empty: none does.
+std::string paper_table(const Model& model) {
+  Table table{{{"stored part", false}, {"bytes"}, {"bits/weight"}}, {}};
+  std::vector<std::pair<std::string, uint64_t>> parts;
+  double weights = 0, paper = 0;
+  uint64_t bytes = 0;
+  for (const StoredTensor& tensor : model.tensors) {
+    const double counted = tensor.format->paper_bits(tensor.shape, tensor.parts);
+    if (counted <= 0) continue;
+    weights += static_cast<double>(tensor.shape.count());
+    paper += counted * static_cast<double>(tensor.shape.count());
+    bytes += tensor.bytes();
+    for (const PartSpec& part : tensor.format->parts(tensor.shape)) {
+      auto found = std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.first == part.suffix; });
+      if (found == parts.end()) found = parts.insert(found, {part.suffix, 0});
+      found->second += part.bytes;
+    }
+  }
+  if (weights == 0) return {};
+  const auto line = [&](const std::string& name, uint64_t size) {
+    table.add({name, format_count(size), fmt::format("{:.3f}", 8.0 * static_cast<double>(size) / weights)});
+  };
+  for (const auto& [part, size] : parts) line(part, size);
+  line("all that is stored", bytes);
+  table.add({"as the paper counts", "", fmt::format("{:.3f}", paper / weights)});
+  return "\n" + text_table(table);
+}
 
 std::string inspect_text(const Model& model) {
   const ModelSpec& spec = model.spec;
@@ -121,7 +150,7 @@ std::string inspect_text(const Model& model) {
     table.add({"header, padding", "", "", format_count(rest), "",
                fmt::format("{:.1f} %", 100 * static_cast<double>(rest) / whole), ""});
   }
-  return out + "\n" + text_table(table) + "\n" + text_table(tensors);
+  return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
 }
 
 void print_tokens(const Model& model, const InspectOptions& options) {
@@ -196,6 +225,9 @@ ModelRecord model_record(const Model& model, const std::string& path) {
     row.shape.push_back(tensor.shape.cols);
     row.bytes = tensor.bytes();
     row.bits_per_weight = bits_per_weight(tensor);
+    if (const double paper = tensor.format->paper_bits(tensor.shape, tensor.parts); paper > 0) row.paper_bits = paper;
+    if (!tensor.format->is_ggml())
+      for (const PartSpec& part : tensor.format->parts(tensor.shape)) row.parts.emplace_back(part.suffix, part.bytes);
     record.tensors.push_back(std::move(row));
   }
   return record;

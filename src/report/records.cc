@@ -120,6 +120,8 @@ Json to_json(const ModelRecord& record, bool with_model) {
                 {"format", tensor.format},
                 {"bytes", tensor.bytes},
                 {"bits_per_weight", number(tensor.bits_per_weight)}};
+    if (!std::isnan(tensor.paper_bits)) row["paper_bits"] = tensor.paper_bits;
+    for (const auto& [part, bytes] : tensor.parts) row["parts"][part] = bytes;
     tensors.push_back(std::move(row));
   }
   const auto text = [](const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); };
@@ -151,6 +153,14 @@ ModelRecord model_record_from(const Json& json, const std::string& where) {
     read(item, at, "format", tensor.format);
     read(item, at, "bytes", bytes);
     read(item, at, "bits_per_weight", tensor.bits_per_weight);
+    read(item, at, "paper_bits", tensor.paper_bits);
+    if (const auto parts = item.find("parts"); parts != item.end()) {
+      need_object(*parts, at + ": parts");
+      for (const auto& [part, size] : parts->items()) {
+        if (!size.is_number_unsigned()) wrong(at, "parts", size, "a count of bytes");
+        tensor.parts.emplace_back(part, size.get<uint64_t>());
+      }
+    }
     read_array(item, at, "shape", tensor.shape, [](const Json& size, const std::string& size_at) {
       if (!size.is_number_unsigned()) wrong(size_at, "size", size, "a size");
       return size.get<uint64_t>();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/options.h"
@@ -37,6 +38,8 @@ struct TensorRecord {
   std::vector<uint64_t> shape;
   uint64_t bytes = 0;
   double bits_per_weight = not_measured;
+  double paper_bits = not_measured;  // where the method's paper counts less than is stored
+  std::vector<std::pair<std::string, uint64_t>> parts;  // bytes of each part of a format of ours
 };
 struct ModelRecord {
   std::string model, architecture, integrity;

@@ -67,6 +67,34 @@ TEST(Inspect, Json) {
                    8.0 * static_cast<double>(std::filesystem::file_size(stories)) / static_cast<double>(weights));
 }
 
+// What a paper counts stands beside what is stored, and what is stored is told part by part.
+TEST(Inspect, PaperBitsBesideTheStoredOnes) {
+  const std::string file = testing::TempDir() + "whit_paper_bits.gguf";
+  const Outcome made = call_whit({"compress", stories, "--preset", "stbllm-4:8", "--data", tests + "/../docs/cli.md",
+                                  "--calibration-tokens", "512", "--context", "64", "--force", "-o", file});
+  ASSERT_EQ(made.code, 0) << made.error;
+  const Json json = parse_output(call_whit({"inspect", file, "--json"}));
+  const Outcome text = call_whit({"inspect", file});
+  std::filesystem::remove(file);
+  EXPECT_NE(text.out.find("as the paper counts"), std::string::npos) << text.out;
+  size_t seen = 0;
+  for (const Json& tensor : json["tensors"]) {
+    if (!tensor["name"].get<std::string>().starts_with("blk.") || !tensor.contains("parts")) {
+      EXPECT_FALSE(tensor.contains("paper_bits"));
+      continue;
+    }
+    ++seen;
+    uint64_t bytes = 0;
+    for (const auto& [part, size] : tensor["parts"].items()) bytes += size.get<uint64_t>();
+    EXPECT_EQ(bytes, tensor["bytes"].get<uint64_t>());
+    EXPECT_TRUE(tensor["parts"].contains("mask"));
+    EXPECT_GT(tensor["paper_bits"].get<double>(), 0.5);
+    EXPECT_LT(tensor["paper_bits"].get<double>(), 1.0);
+    EXPECT_GT(tensor["bits_per_weight"].get<double>(), 3.0);
+  }
+  EXPECT_EQ(seen, 20u);  // four units in each of five blocks
+}
+
 TEST(Inspect, TokenizeAgreesWithTheFixtures) {
   for (const std::string& fixture : fixtures) {
     const std::string folder = tests + "/data/" + fixture;

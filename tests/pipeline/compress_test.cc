@@ -281,6 +281,29 @@ TEST_F(CompressTest, PrunedFilesAreSmallerAndRun) {
   }
 }
 
+// From the recipe to logits: the sizes are those promised, the runtime multiplies by decoded rows as LibTorch does, and
+// more sizes of rows than one block holds (64, 172) pass.
+TEST_F(CompressTest, BinarizedFilesRun) {
+  ThreadPool pool(2);
+  for (const char* preset : {"billm", "arb-rc", "arb-rc-cgb", "stbllm-4:8", "stbllm-4:8-released"}) {
+    const auto path = folder_ / (std::string(preset) + ".gguf");
+    const Json result = run(request("models/stories260K.gguf", preset, path.filename()));
+    EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
+    const ModelPtr model = load_model(path);
+    const bool masked = std::string(preset).ends_with(":8");
+    for (const StoredTensor& tensor : model->tensors) {
+      if (!tensor.name.starts_with("blk.") || tensor.dimensions != 2) continue;
+      EXPECT_EQ(tensor.format->name(), "binary_groups");
+      EXPECT_EQ(tensor.format->pattern().has_value(), masked) << preset;
+      const double paper = tensor.format->paper_bits(tensor.shape, tensor.parts);
+      EXPECT_GT(paper, masked ? 0.5 : 1.0) << preset;
+      EXPECT_LT(paper, tensor.format->bits_per_weight(tensor.shape) / 2) << preset;
+    }
+    const Matrix learning = logits(make_torch_scorer(model)), running = logits(make_runtime(model, pool));
+    for (size_t i = 0; i < running.data.size(); ++i) ASSERT_NEAR(running.data[i], learning.data[i], 2e-3) << preset;
+  }
+}
+
 // n of each block is decided from the original and stands resolved in the file: its recipe gives the same bytes.
 TEST_F(CompressTest, LayerwiseMasksAreResolvedInTheManifest) {
   CompressRequest first = request("llama_gqa", "sparsegpt-4-8", "exact.gguf");

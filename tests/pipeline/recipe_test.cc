@@ -54,6 +54,8 @@ TEST(Recipe, EveryPresetIsAValidRecipe) {
   ASSERT_GE(presets().size(), 12u);
   for (const Preset& preset : presets()) EXPECT_NO_THROW(preset_recipe(preset.name)) << preset.name;
   EXPECT_THROW(preset_recipe("gtpq-4"), Error);
+  // N:M as the papers write it.
+  EXPECT_EQ(recipe_to_json(preset_recipe("stbllm-4:8")), recipe_to_json(preset_recipe("stbllm-4-8")));
 }
 
 TEST(Recipe, TheLaterMatchWins) {

@@ -39,6 +39,13 @@ TEST(Records, ModelKeys) {
                                                   "integrity", "tensors"}));
   EXPECT_EQ(keys(json["tensors"][0]),
             (std::vector<std::string>{"name", "shape", "format", "bytes", "bits_per_weight"}));
+  // Only where they say something.
+  model.tensors[0].paper_bits = 1.25;
+  model.tensors[0].parts = {{"signs", 200}, {"scales", 56}};
+  const Json more = to_json(model, false);
+  EXPECT_EQ(more["tensors"][0]["paper_bits"], 1.25);
+  EXPECT_EQ(more["tensors"][0]["parts"].dump(), R"({"signs":200,"scales":56})");
+  EXPECT_EQ(to_json(model_record_from(more, "m"), false), more);
 }
 
 TEST(Records, ResultsComeBack) {

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "format/binary_groups.h"
 #include "format/format.h"
 #include "runtime/attention.h"
 #include "runtime/cpu/dispatch.h"
@@ -59,6 +60,19 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     if (const auto pattern = format->pattern()) codes.mask = turning_mask(*pattern, shape);
     return std::make_shared<Packed>(affine->pack(codes));
   }
+  if (const auto binary = as_binary_groups(format)) {
+    BinaryGroups groups = binary->empty(shape);
+    for (uint64_t j = 0; j < shape.cols; j += 7) groups.salient[j] = 1;
+    for (uint64_t k = 0; k < shape.count(); ++k) {
+      groups.sign[k] = rng.below(2) != 0;
+      groups.second[k] = rng.below(2) != 0;
+      groups.region[k] = static_cast<uint8_t>(rng.below(static_cast<uint64_t>(binary->binary_options().regions)));
+    }
+    for (auto* values : {&groups.scale, &groups.mean, &groups.column})
+      for (float& value : *values) value = wild(rng);
+    if (const auto pattern = format->pattern()) groups.mask = turning_mask(*pattern, shape);
+    return std::make_shared<Packed>(binary->pack(groups));
+  }
   std::vector<float> weights;
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
   if (const auto pattern = format->pattern())
@@ -84,6 +98,9 @@ std::vector<FormatPtr> all_formats() {
   formats.push_back(make_format("nm_grid"));
   formats.push_back(make_format("nm_grid", {{"n", 2}, {"m", 4}, {"bits", 3}, {"group", 64}, {"zero", "symmetric"}}));
   formats.push_back(make_format("nm_f16", {{"n", 3}, {"m", 16}}));
+  formats.push_back(make_format("binary_groups"));
+  formats.push_back(make_format("binary_groups", {{"regions", 3}, {"n", 4}, {"m", 8}, {"block", 64}}));
+  formats.push_back(make_format("binary_groups", {{"columns", true}}));
   return formats;
 }
 
