@@ -205,6 +205,11 @@ TEST(BinaryGroups, SurvivesAnyBytes) {
         format->unpack(shape, packed.views(), 0, shape.rows, rows.data());
         const BinaryGroups groups = format->unpack_groups(packed);
         for (const uint8_t region : groups.region) ASSERT_LT(region, format->binary_options().regions);
+        // Columns beyond the room for second signs have none: nothing was read for them.
+        const BinaryLayout at = format->layout(shape.cols);
+        uint64_t rank = 0;
+        for (uint64_t j = 0; at.residual >= 0 && j < shape.cols; ++j)
+          if (groups.salient[j] && rank++ >= at.residual_columns) ASSERT_EQ(groups.second[j], 0);
       }
     }
   }

@@ -105,6 +105,37 @@ TEST(Billm, RaggedBlocksZeroColumnsAndSilentInputs) {
   EXPECT_EQ(unpacked(*state.packed).data, state.weights.data);
 }
 
+// The loop again, plainly, with one region: kept weights alone make means and scales, and what a block's error would
+// move in pruned weights is dropped.
+TEST(Billm, PrunedWeightsTakePartInNothing) {
+  ThreadPool pool(1);
+  TensorState state =
+      make_unit(5, 40, make_format("binary_groups", {{"regions", 1}, {"block", 16}, {"n", 2}, {"m", 4}}), 7);
+  tests::prune_to({2, 4}, state);
+  make_quantizer("billm", Json::object())->quantize(state, {pool});
+  const Matrix back = unpacked(*state.packed);
+  const GramFactor factor = factorize_gram(state.statistics->gram, 0.01, false, "test");
+  for (size_t i = 0; i < 5; ++i) {
+    std::vector<double> w(state.weights.row(i), state.weights.row(i) + 40);
+    for (size_t begin = 0; begin < 40; begin += 16) {
+      const size_t end = std::min<size_t>(40, begin + 16);
+      const auto kept = [&](size_t j) { return state.mask[i * 40 + j] != 0; };
+      double mean = 0, scale = 0, count = 0;
+      for (size_t j = begin; j < end; ++j)
+        if (kept(j)) mean += w[j], count += 1;
+      mean /= count;
+      for (size_t j = begin; j < end; ++j)
+        if (kept(j)) scale += std::fabs(w[j] - mean) / count;
+      for (size_t j = begin; j < end; ++j) {
+        const double q = kept(j) ? mean + (w[j] >= mean ? scale : -scale) : 0.0;
+        ASSERT_NEAR(back.row(i)[j], q, 1e-3 * (std::fabs(mean) + scale)) << i << " " << j;
+        for (size_t k = end; k < 40; ++k)
+          if (kept(k)) w[k] -= (w[j] - back.row(i)[j]) / factor.upper.row(j)[j] * factor.upper.row(j)[k];
+      }
+    }
+  }
+}
+
 TEST(Billm, RefusesWhatItCannotUse) {
   ThreadPool pool(1);
   const auto refused = [&](TensorState state, const Json& options, const std::string& word) {
