@@ -38,8 +38,8 @@ class Format {
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
   double bits_per_weight(Shape shape) const;
-  // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order) to floats [count, cols]. noexcept: the
-  // parts have the sizes of parts(shape).
+  // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order, in the basis that they are stored in)
+  // to floats [count, cols]. noexcept: the parts have the sizes of parts(shape).
   virtual void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
                       float* out) const noexcept = 0;
 };
@@ -51,6 +51,7 @@ struct Packed {
   FormatPtr format;
   Shape shape;
   std::vector<std::vector<std::byte>> parts;
+  UnitRotation rotation{};  // the basis that they are stored in
   uint64_t bytes() const noexcept;
   // The parts as Format::unpack() takes them.
   std::vector<std::span<const std::byte>> views() const { return {parts.begin(), parts.end()}; }

@@ -100,6 +100,8 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
 
 Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
   for (const TensorView& view : views) {
+    if (view.tensor->rotation)
+      throw Error(ErrorKind::input, "the runtime does not multiply rotated matrices yet", "tensor " + view.tensor->name);
     Part part;
     Variant variant;
     part.matrix = stored_matrix(view, variant.columns);
