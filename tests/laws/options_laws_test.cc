@@ -10,6 +10,7 @@ namespace {
 std::unique_ptr<Method> make_any(const MethodRow& row, const Json& options) {
   if (row.stage == Stage::quantize) return make_quantizer(row.name, options);
   if (row.stage == Stage::allocate) return make_allocator(row.name, options);
+  if (row.stage == Stage::transform) return make_transform(row.name, options);
   ADD_FAILURE() << "a stage without a factory here: " << row.name;
   return nullptr;
 }
