@@ -439,6 +439,7 @@ TEST(Container, HostileRotationsAreInputErrors) {
   refused(units, "\"outputs\":[[0,", "\"outputs\":[[18446744073709551615,");
   refused(units, "\"outputs\":[[0,", "\"outputs\":[[");
   refused(units, "\"outputs\":[[0,", "\"outputs\":[[0,0],[0,");
+  refused(units, "\"outputs\":[[0,1],[64,2],[96,2]]", "\"outputs\":[[0,1],[64,1]]");  // across two members
   // A factor that is not orthogonal, or not a number, although its bytes have a right checksum.
   for (const float value : {2.0f, NAN, INFINITY}) {
     GgufFile hostile = gguf;
