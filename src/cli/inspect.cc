@@ -31,6 +31,10 @@ double bits_per_weight(const StoredTensor& tensor) {
                               : 0;
 }
 
+std::string format_text(const StoredTensor& tensor) {
+  return tensor.format->label() + (tensor.rotation ? " rotated" : "");
+}
+
 std::string shape_text(const StoredTensor& tensor) {
   return tensor.dimensions == 1 ? std::to_string(tensor.shape.cols)
                                 : fmt::format("{} x {}", tensor.shape.rows, tensor.shape.cols);
@@ -126,9 +130,9 @@ std::string inspect_text(const Model& model) {
     ++sum.tensors;
     sum.weights += tensor.shape.count();
     sum.bytes += tensor.bytes();
-    ++sum.formats[tensor.format->label()];
+    ++sum.formats[format_text(tensor)];
     tensor_bytes += tensor.bytes();
-    tensors.add({tensor.name, shape_text(tensor), tensor.format->label(), format_count(tensor.bytes()),
+    tensors.add({tensor.name, shape_text(tensor), format_text(tensor), format_count(tensor.bytes()),
                  fmt::format("{:.3f}", bits_per_weight(tensor))});
   }
   Table table{{{"kind", false}, {"tensors"}, {"weights"}, {"bytes"}, {"bits/weight"}, {"share"}, {"formats", false}},
@@ -220,7 +224,7 @@ ModelRecord model_record(const Model& model, const std::string& path) {
   for (const StoredTensor& tensor : model.tensors) {
     TensorRecord row;
     row.name = tensor.name;
-    row.format = tensor.format->label();
+    row.format = format_text(tensor);
     if (tensor.dimensions != 1) row.shape.push_back(tensor.shape.rows);
     row.shape.push_back(tensor.shape.cols);
     row.bytes = tensor.bytes();

@@ -18,9 +18,12 @@ struct OutputTensor {
   std::string name;  // unit or tensor: "blk.0.attn_qkv.weight", "output_norm.weight"
   Shape shape;
   int dimensions = 2;           // 1: vector
-  std::vector<Member> members;  // a stack in one of our formats; empty otherwise
+  std::vector<Member> members;  // a stack in one of our formats, or rotated; empty otherwise
   FormatPtr format;
   std::function<std::shared_ptr<const Packed>()> load;  // called once, while writing, in order
+  UnitRotation rotation{};                              // that of what load() gives
+  // Described in whit.units, which no other program reads.
+  bool is_ours() const { return !format->is_ggml() || rotation; }
 };
 
 // The tokenizer.* keys as they stand in a file of ours: zstd of their records.
@@ -38,7 +41,8 @@ struct ModelOutput {
   std::vector<OutputTensor> tensors;
   // pack_tokenizer(metadata), where somebody who asks for model_file_bytes often made it already (it takes a second).
   std::shared_ptr<const PackedTokenizer> tokenizer;
-  // True when any tensor is in a format of ours; then the tokenizer is packed and the architecture is "whit".
+  // True when any tensor is in a format of ours or rotated; then the tokenizer is packed and the architecture is
+  // "whit".
   bool is_ours() const;
 };
 

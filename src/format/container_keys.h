@@ -9,9 +9,13 @@ namespace whit {
 
 inline constexpr std::string_view kWhitArchitecture = "whit";
 inline constexpr uint32_t kContainerVersion = 1;
+// Of a file with rotations: a reader of version 1 would take the rotated matrices for plain ones.
+inline constexpr uint32_t kRotatedVersion = 2;
 inline constexpr std::string_view kVersionKey = "whit.version";
 inline constexpr std::string_view kBaseArchitectureKey = "whit.base_architecture";
 inline constexpr std::string_view kUnitsKey = "whit.units";
+inline constexpr std::string_view kRotationsKey = "whit.rotations";
+inline constexpr std::string_view kFactorsTensor = "whit.rotation.factors";
 inline constexpr std::string_view kManifestKey = "whit.manifest";
 inline constexpr std::string_view kTokenizerTensor = "whit.tokenizer";
 inline constexpr std::string_view kTokenizerBytesKey = "whit.tokenizer.raw_bytes";

@@ -10,6 +10,7 @@
 #include "format/container_keys.h"
 #include "format/ggml_types.h"
 #include "format/gguf_records.h"
+#include "format/rotation_table.h"
 
 namespace whit {
 namespace {
@@ -131,7 +132,8 @@ class FileTensors {
 };
 
 // The unit and the place of its first part in the file.
-std::pair<size_t, StoredTensor> read_unit(const nlohmann::json& json, const GgufFile& gguf, FileTensors& file) {
+std::pair<size_t, StoredTensor> read_unit(const nlohmann::json& json, const GgufFile& gguf, FileTensors& file,
+                                          RotationReader& rotations) {
   StoredTensor tensor;
   tensor.name = text_field(json, "name", "?");
   const nlohmann::json& shape = field(json, "shape", tensor.name);
@@ -160,6 +162,7 @@ std::pair<size_t, StoredTensor> read_unit(const nlohmann::json& json, const Gguf
     tensor.parts.push_back(part.data);
     if (p == 0) first = index;
   }
+  tensor.rotation = rotations.unit(json, tensor);
   return {first, std::move(tensor)};
 }
 
@@ -196,21 +199,23 @@ std::vector<StoredTensor> stored_tensors(const GgufFile& gguf) {
     for (const GgufTensor& tensor : gguf.tensors) tensors.push_back(ordinary_tensor(gguf, tensor));
     return tensors;
   }
-  if (const uint64_t version = gguf.metadata.unsigned_integer(kVersionKey); version != kContainerVersion)
+  if (const uint64_t version = gguf.metadata.unsigned_integer(kVersionKey);
+      version != kContainerVersion && version != kRotatedVersion)
     throw Error(ErrorKind::input, "this version of our container is not read", std::string(kVersionKey),
-                fmt::format("{}", version), fmt::format("version {} is", kContainerVersion));
+                fmt::format("{}", version), fmt::format("versions {} and {} are", kContainerVersion, kRotatedVersion));
   const nlohmann::json units = parse_json(gguf.metadata.string(kUnitsKey), std::string(kUnitsKey), 8);
   if (!units.is_array()) bad_units("the units are no array", "");
   FileTensors file(gguf);
+  RotationReader rotations(gguf);
   std::unordered_map<size_t, StoredTensor> at;
   for (const nlohmann::json& unit : units) {
-    auto [index, tensor] = read_unit(unit, gguf, file);
+    auto [index, tensor] = read_unit(unit, gguf, file, rotations);
     at.emplace(index, std::move(tensor));
   }
   for (size_t i = 0; i < gguf.tensors.size(); ++i) {
     if (const auto unit = at.find(i); unit != at.end())
       tensors.push_back(std::move(unit->second));
-    else if (!file.used(i) && gguf.tensors[i].name != kTokenizerTensor)
+    else if (!file.used(i) && gguf.tensors[i].name != kTokenizerTensor && gguf.tensors[i].name != kFactorsTensor)
       tensors.push_back(ordinary_tensor(gguf, gguf.tensors[i]));
   }
   return tensors;

@@ -8,6 +8,7 @@
 #include "format/container_keys.h"
 #include "format/ggml_types.h"
 #include "format/gguf_records.h"
+#include "format/rotation_table.h"
 
 namespace whit {
 namespace {
@@ -30,7 +31,7 @@ std::optional<uint32_t> file_type(const ModelOutput& output) {
   return number == kNumbers.end() ? std::nullopt : std::optional(number->second);
 }
 
-Json unit_json(const OutputTensor& tensor) {
+Json unit_json(const OutputTensor& tensor, const RotationTable& rotations) {
   Json unit = {{"name", tensor.name},
                {"format", format_to_json(*tensor.format)},
                {"shape", {tensor.shape.rows, tensor.shape.cols}},
@@ -39,7 +40,14 @@ Json unit_json(const OutputTensor& tensor) {
   for (const Member& member : tensor.members)
     unit["members"].push_back({{"name", member.name}, {"begin", member.begin}, {"count", member.count}});
   for (const PartSpec& part : tensor.format->parts(tensor.shape)) unit["parts"].push_back(part.suffix);
+  if (tensor.rotation) unit["rotation"] = rotations.unit_json(tensor.rotation);
   return unit;
+}
+
+RotationTable rotations_of(const ModelOutput& output) {
+  RotationTable rotations;
+  for (const OutputTensor& tensor : output.tensors) rotations.add(tensor.rotation);
+  return rotations;
 }
 
 KeyValues file_metadata(const ModelOutput& output, const PackedTokenizer& tokenizer) {
@@ -55,12 +63,14 @@ KeyValues file_metadata(const ModelOutput& output, const PackedTokenizer& tokeni
       out.append(item.key, item.value);
   }
   if (ours) {
+    const RotationTable rotations = rotations_of(output);
     Json units = Json::array();
     for (const OutputTensor& tensor : output.tensors)
-      if (!tensor.format->is_ggml()) units.push_back(unit_json(tensor));
-    out.append(std::string(kVersionKey), kContainerVersion);
+      if (tensor.is_ours()) units.push_back(unit_json(tensor, rotations));
+    out.append(std::string(kVersionKey), rotations.empty() ? kContainerVersion : kRotatedVersion);
     out.append(std::string(kBaseArchitectureKey), output.metadata.string("general.architecture"));
     out.append(std::string(kUnitsKey), units.dump());
+    if (!rotations.empty()) out.append(std::string(kRotationsKey), rotations.text());
     if (tokenizer.raw_bytes > 0) out.append(std::string(kTokenizerBytesKey), tokenizer.raw_bytes);
   } else {
     if (const auto number = file_type(output)) out.append("general.file_type", *number);
@@ -80,6 +90,7 @@ struct Loading {
   const std::vector<std::byte>& part(size_t index, const std::vector<PartSpec>& specs) {
     if (index == 0) packed = tensor->load();
     WHIT_CHECK(packed && packed->shape == tensor->shape && packed->format->label() == tensor->format->label());
+    WHIT_CHECK(packed->rotation == tensor->rotation);
     WHIT_CHECK(packed->parts.size() == specs.size() && packed->parts[index].size() == specs[index].bytes);
     return packed->parts[index];
   }
@@ -96,7 +107,7 @@ std::vector<uint64_t> part_dimensions(const OutputTensor& tensor, const PartSpec
 std::vector<GgufOutput> file_tensors(const ModelOutput& output, const PackedTokenizer& tokenizer) {
   std::vector<GgufOutput> out;
   for (const OutputTensor& tensor : output.tensors) {
-    WHIT_CHECK(tensor.members.empty() || !tensor.format->is_ggml());
+    WHIT_CHECK(tensor.members.empty() || tensor.is_ours());
     tensor.format->check_shape(tensor.shape, tensor.name);
     const std::vector<PartSpec> specs = tensor.format->parts(tensor.shape);
     auto loading = std::make_shared<Loading>(Loading{&tensor, nullptr});
@@ -108,6 +119,14 @@ std::vector<GgufOutput> file_tensors(const ModelOutput& output, const PackedToke
       out.push_back({part_name(tensor.name, specs[p].suffix), part_dimensions(tensor, specs[p]), specs[p].type,
                      specs[p].bytes, write});
     }
+  }
+  if (std::vector<float> factors = rotations_of(output).factors(); !factors.empty()) {
+    const uint64_t count = factors.size();
+    out.push_back({std::string(kFactorsTensor),
+                   {count},
+                   GgmlType::f32,
+                   count * sizeof(float),
+                   [factors = std::move(factors)](const auto& sink) { sink(std::as_bytes(std::span(factors))); }});
   }
   if (output.is_ours() && tokenizer.raw_bytes > 0) {
     const std::string& compressed = tokenizer.compressed;
@@ -131,8 +150,7 @@ uint64_t alignment_of(const ModelOutput& output) { return output.is_ours() ? 64 
 }  // namespace
 
 bool ModelOutput::is_ours() const {
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [](const OutputTensor& tensor) { return !tensor.format->is_ggml(); });
+  return std::any_of(tensors.begin(), tensors.end(), [](const OutputTensor& tensor) { return tensor.is_ours(); });
 }
 
 PackedTokenizer pack_tokenizer(const KeyValues& metadata) {

@@ -45,8 +45,8 @@ class Format {
   double bits_per_weight(Shape shape) const;
   // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left out.
   virtual double paper_bits(Shape, std::span<const std::span<const std::byte>>) const noexcept { return 0; }
-  // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order) to floats [count, cols]. noexcept: the
-  // parts have the sizes of parts(shape).
+  // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order, in the basis that they are stored in)
+  // to floats [count, cols]. noexcept: the parts have the sizes of parts(shape).
   virtual void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
                       float* out) const noexcept = 0;
 };
@@ -58,6 +58,7 @@ struct Packed {
   FormatPtr format;
   Shape shape;
   std::vector<std::vector<std::byte>> parts;
+  UnitRotation rotation{};  // the basis that they are stored in
   uint64_t bytes() const noexcept;
   // The parts as Format::unpack() takes them.
   std::vector<std::span<const std::byte>> views() const { return {parts.begin(), parts.end()}; }

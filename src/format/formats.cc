@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "base/names.h"
@@ -19,6 +20,13 @@ const std::vector<Row>& table() {
 #undef WHIT_FORMAT
   };
   return rows;
+}
+
+void unpack_stored(const StoredTensor& tensor, uint64_t first, uint64_t count, float* out) {
+  if (tensor.half_split_head == 0) return tensor.format->unpack(tensor.shape, tensor.parts, first, count, out);
+  WHIT_CHECK(!tensor.rotation);
+  for (uint64_t i = 0; i < count; ++i)
+    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1, out + i * tensor.shape.cols);
 }
 
 }  // namespace
@@ -87,24 +95,36 @@ StoredTensor make_stored(std::string name, std::shared_ptr<const Packed> packed,
   tensor.format = packed->format;
   tensor.parts.assign(packed->parts.begin(), packed->parts.end());
   tensor.members = std::move(members);
+  tensor.rotation = packed->rotation;
   tensor.owner = std::move(packed);
   return tensor;
 }
 
 void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::span<float> out) {
   const StoredTensor& tensor = *view.tensor;
+  const uint64_t cols = tensor.shape.cols;
   WHIT_CHECK(begin <= view.rows && count <= view.rows - begin);
-  WHIT_CHECK(out.size() == count * tensor.shape.cols);
+  WHIT_CHECK(out.size() == count * cols);
   const uint64_t first = view.begin + begin;
-  if (tensor.half_split_head == 0) return tensor.format->unpack(tensor.shape, tensor.parts, first, count, out.data());
-  for (uint64_t i = 0; i < count; ++i)
-    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1,
-                          out.data() + i * tensor.shape.cols);
+  if (!tensor.rotation) return unpack_stored(tensor, first, count, out.data());
+  uint64_t low = first, high = first + count;
+  for (const OutputRotation& output : tensor.rotation.outputs) {
+    if (output.end() <= first || output.begin >= first + count) continue;
+    low = std::min(low, output.begin);
+    high = std::max(high, output.end());
+  }
+  const UnitRotation rotation = tensor.rotation.rows(low, high - low);
+  std::vector<float> wider(high - low == count ? 0 : (high - low) * cols);
+  float* rows = wider.empty() ? out.data() : wider.data();
+  unpack_stored(tensor, low, high - low, rows);
+  rotation.restore_inputs(rows, high - low, cols);
+  rotation.restore_outputs(rows, cols, 0, cols);
+  if (!wider.empty()) std::copy_n(rows + (first - low) * cols, count * cols, out.data());
 }
 
 Packed copy_packed(const TensorView& view) {
   const StoredTensor& tensor = *view.tensor;
-  Packed packed{tensor.format, view.shape(), {}};
+  Packed packed{tensor.format, view.shape(), {}, tensor.rotation.rows(view.begin, view.rows)};
   const std::vector<PartSpec> whole = tensor.format->parts(tensor.shape), wanted = tensor.format->parts(packed.shape);
   for (size_t p = 0; p < wanted.size(); ++p) {
     std::vector<std::byte> bytes(wanted[p].bytes);

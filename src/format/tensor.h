@@ -1,4 +1,5 @@
-// What a stored tensor is: a shape, a format, and the bytes of the format's parts. Views only; an owner keeps them alive.
+// What a stored tensor is: a shape, a format, and the bytes of the format's parts. Views only; an owner keeps them
+// alive.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include "format/rotation.h"
 
 namespace whit {
 
@@ -33,6 +36,7 @@ struct StoredTensor {
   // One span per part, in the order of Format::parts(); sizes agree with it (checked by whoever made this).
   std::vector<std::span<const std::byte>> parts;
   std::vector<Member> members;        // empty: the tensor itself is the only member
+  UnitRotation rotation{};            // of what the parts hold; none of its ranges of outputs crosses a member
   std::shared_ptr<const void> owner;  // keeps the bytes alive
   // Not 0: the rows are stored in the half-split rotary order of Hugging Face folders, per head of this many rows.
   // Everything that reads rows sees GGUF order (row 2i = stored row i of the head, row 2i+1 = stored row i + head/2).
@@ -59,7 +63,9 @@ struct TensorView {
   Shape shape() const noexcept { return {rows, tensor ? tensor->shape.cols : 0}; }
 };
 
-// Rows [begin, begin + count) of the view as floats, [count, cols] row-major, GGUF row order. out.size() == count * cols.
+// Rows [begin, begin + count) of the view as floats, [count, cols] row-major, GGUF row order, in the model's own basis:
+// a rotation is undone. out.size() == count * cols. Where outputs are rotated, whole ranges of them are unpacked for
+// any row.
 void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::span<float> out);
 
 }  // namespace whit

@@ -87,6 +87,10 @@ std::unique_ptr<Importance> make_importance(std::string_view name, const Json& o
   return make<Importance>(Stage::importance, name, options);
 }
 
+std::unique_ptr<Transform> make_transform(std::string_view name, const Json& options) {
+  return make<Transform>(Stage::transform, name, options);
+}
+
 std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options) {
   return make<Pruner>(Stage::prune, name, options);
 }

@@ -35,6 +35,7 @@ struct TensorState {
   Matrix weights;             // [rows, cols] as the next stage shall see them
   Matrix scores;              // [rows, cols], the higher the more a weight matters; empty: none (set by importance)
   std::vector<uint8_t> mask;  // [rows * cols], 1 = kept; empty: all kept (set by prune). A weight that is 0 in it is 0
+  UnitRotation rotation;      // of weights and statistics, and so of what will be stored (set by transform)
   FormatPtr plan;             // the format that allocation or recipe chose
   std::shared_ptr<const UnitStatistics> statistics;
   // Set where all members are stored in an affine format of the source: its groups and levels, so that a grid of the same
@@ -68,6 +69,17 @@ class Importance : public Method {
   virtual void score(TensorState& state, const MethodContext& context) const = 0;
   virtual bool needs_statistics() const = 0;
   virtual uint64_t scratch_bytes(Shape) const { return 0; }  // as Quantizer's, the scores not counted
+};
+
+// weight + statistics -> the same function in another basis: sets state.rotation, turns state.weights and the
+// statistics by it, and forgets the source's grid.
+class Transform : public Method {
+ public:
+  // What it will set: known before anything is read, since a file's size depends on it. ErrorKind::usage for a unit
+  // that it cannot transform.
+  virtual UnitRotation rotation(const UnitSpec& unit) const = 0;
+  virtual void transform(TensorState& state, const MethodContext& context) const = 0;
+  virtual uint64_t scratch_bytes(Shape shape) const = 0;  // as Quantizer's
 };
 
 // weight + scores -> mask. Sets state.mask, puts zeros into state.weights and may repair the weights that are kept.
@@ -115,6 +127,7 @@ const std::vector<MethodRow>& method_rows();
 // ErrorKind::usage with the nearest known name, or for an option that the method does not have.
 const MethodRow& method_row(std::string_view name);
 std::unique_ptr<Importance> make_importance(std::string_view name, const Json& options);
+std::unique_ptr<Transform> make_transform(std::string_view name, const Json& options);
 std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options);
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options);
 std::unique_ptr<Allocator> make_allocator(std::string_view name, const Json& options);

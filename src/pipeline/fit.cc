@@ -51,6 +51,7 @@ Plan plan_of(const std::vector<UnitSpec>& units, const std::vector<UnitChoices>&
     entry.format = choices[u].formats[picks[u]];
     const FormatPtr source = source_format(model, units[u]);
     entry.copied = source && source->label() == entry.format->label();
+    if (entry.copied) entry.rotation = source_rotation(model, units[u]);
     entry.method = entry.copied ? "rtn" : allocate.quantizer;
     entry.options = entry.copied ? plain : options;
     entry.bytes = entry.format->bytes({units[u].rows, units[u].cols});

@@ -78,7 +78,7 @@ void Journal::store(const std::string& unit, const Packed& packed, const StageRe
   write_record(path_of(unit), header, packed.views());
 }
 
-std::shared_ptr<const Packed> Journal::load(const std::string& unit) const {
+std::shared_ptr<Packed> Journal::load(const std::string& unit) const {
   const auto path = path_of(unit);
   const Record record = open_record(path, kName);
   auto packed = std::make_shared<Packed>();

@@ -25,7 +25,8 @@ class Journal {
   bool has(const std::string& unit) const;
   void store(const std::string& unit, const Packed& packed, const StageReport& report);
   // Checks the entry's checksum and its format; damage is ErrorKind::integrity that names the entry to delete.
-  std::shared_ptr<const Packed> load(const std::string& unit) const;
+  // The basis is not in the entry: a plan knows it.
+  std::shared_ptr<Packed> load(const std::string& unit) const;
   StageReport report(const std::string& unit) const;
 
   const std::filesystem::path& folder() const noexcept { return folder_; }

@@ -24,6 +24,8 @@ uint64_t rounding_bytes(const UnitPlan& unit) {
       scratch = std::max(scratch, make_pruner(step.method, step.options)->scratch_bytes(shape));
     else if (step.stage == Stage::importance)
       scratch = std::max(scratch, make_importance(step.method, step.options)->scratch_bytes(shape));
+    else if (step.stage == Stage::transform)
+      scratch = std::max(scratch, make_transform(step.method, step.options)->scratch_bytes(shape));
   // Scores and mask are held until the unit is packed.
   return dense_bytes(unit) + scratch + 2 * unit.bytes + (unit.before.empty() ? 0 : 5 * shape.count());
 }

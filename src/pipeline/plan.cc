@@ -38,15 +38,19 @@ bool Plan::needs_statistics() const {
   return std::any_of(units.begin(), units.end(), [](const UnitPlan& unit) {
     if (unit.copied) return false;
     for (const UnitStep& step : unit.before)
-      if (step.stage == Stage::importance ? make_importance(step.method, step.options)->needs_statistics()
-                                          : make_pruner(step.method, step.options)->needs_statistics())
+      if (step.stage == Stage::transform)
+        continue;  // turns what statistics there are
+      else if (step.stage == Stage::importance ? make_importance(step.method, step.options)->needs_statistics()
+                                               : make_pruner(step.method, step.options)->needs_statistics())
         return true;
     return make_quantizer(unit.method, unit.options)->needs_statistics();
   });
 }
 
 void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context) {
-  if (step.stage == Stage::importance)
+  if (step.stage == Stage::transform)
+    make_transform(step.method, step.options)->transform(state, context);
+  else if (step.stage == Stage::importance)
     make_importance(step.method, step.options)->score(state, context);
   else
     make_pruner(step.method, step.options)->prune(state, context);
@@ -81,9 +85,17 @@ FormatPtr source_format(const Model& model, const UnitSpec& unit) {
     if (!format) format = view.tensor->format;
     if (view.tensor->format->label() != format->label()) return nullptr;
   }
-  // A stack of ours is copied whole or not at all; ggml formats are cut row by row.
-  if (format && !format->is_ggml() && !whole_source(model, unit)) return nullptr;
+  // A stack of ours is copied whole or not at all; ggml formats are cut row by row where nothing is rotated.
+  const bool rotated = std::any_of(unit.members.begin(), unit.members.end(), [&](const std::string& member) {
+    return static_cast<bool>(model.find(member).tensor->rotation);
+  });
+  if (format && (!format->is_ggml() || rotated) && !whole_source(model, unit)) return nullptr;
   return format;
+}
+
+UnitRotation source_rotation(const Model& model, const UnitSpec& unit) {
+  const StoredTensor* whole = whole_source(model, unit);
+  return whole ? whole->rotation : UnitRotation{};
 }
 
 Plan make_plan(const Model& model, const Recipe& recipe) {
@@ -92,8 +104,17 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
     UnitPlan entry;
     const FormatPtr source = source_format(model, unit);
     const std::vector<const Step*> steps = steps_for(recipe, unit);
-    for (const Step* step : steps)
-      if (!step->format) entry.before.push_back({method_row(step->method).stage, step->method, step->options});
+    for (const Step* step : steps) {
+      if (step->format) continue;
+      const Stage stage = method_row(step->method).stage;
+      if (stage == Stage::transform) {
+        if (!entry.before.empty())
+          throw Error(ErrorKind::usage, "scores and masks do not survive a transform", unit.name,
+                      entry.before.back().method + " before " + step->method, "put the transform step first");
+        entry.rotation = make_transform(step->method, step->options)->rotation(unit);
+      }
+      entry.before.push_back({stage, step->method, step->options});
+    }
     if (!steps.empty()) {
       entry.format = steps.back()->format;
       entry.method = steps.back()->method;
@@ -104,6 +125,7 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
       entry.options = make_quantizer("rtn", Json::object())->options();
     }
     entry.copied = entry.before.empty() && source && source->label() == entry.format->label();
+    if (entry.copied) entry.rotation = source_rotation(model, unit);
     const Shape shape{unit.rows, unit.cols};
     entry.format->check_shape(shape, unit.name);
     entry.bytes = entry.format->bytes(shape);
@@ -139,9 +161,14 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
   std::set<std::string> in_units;
   for (const UnitPlan& entry : plan.units) {
     for (const std::string& member : entry.unit.members) in_units.insert(member);
-    if (!entry.format->is_ggml()) {
-      OutputTensor tensor{entry.unit.name, {entry.unit.rows, entry.unit.cols},        2, {},
-                          entry.format,    [&entry, loader] { return loader(entry); }};
+    if (!entry.format->is_ggml() || entry.rotation) {
+      OutputTensor tensor{entry.unit.name,
+                          {entry.unit.rows, entry.unit.cols},
+                          2,
+                          {},
+                          entry.format,
+                          [&entry, loader] { return loader(entry); },
+                          entry.rotation};
       uint64_t begin = 0;
       if (entry.unit.members.size() > 1)
         for (size_t m = 0; m < entry.unit.members.size(); ++m) {
@@ -233,7 +260,8 @@ TensorState load_unit(const Model& model, const UnitSpec& unit) {
     begin += unit.member_rows[m];
   }
   const FormatPtr source = source_format(model, unit);
-  if (const auto affine = source ? as_affine(source) : nullptr; affine && !affine->has_columns()) {
+  if (const auto affine = source ? as_affine(source) : nullptr;
+      affine && !affine->has_columns() && !source_rotation(model, unit)) {
     state.source_grid = affine->unpack_codes(copy_unit(model, unit)).parameters;
     state.source_group = affine->group(unit.cols);
   }

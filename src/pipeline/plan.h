@@ -22,6 +22,7 @@ struct UnitStep {
 struct UnitPlan {
   UnitSpec unit;
   std::vector<UnitStep> before;  // in order
+  UnitRotation rotation;         // of what will be stored: a transform's, or the source's where it is copied
   FormatPtr format;
   std::string method;
   Json options;
@@ -35,7 +36,7 @@ struct Plan {
   bool needs_statistics() const;
 };
 
-// Runs an importance or prune step on a unit.
+// Runs a transform, importance or prune step on a unit.
 void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context);
 
 // Applies the steps. A unit that no step matches keeps its source format, or F32 where members differ.
@@ -47,6 +48,9 @@ void check_masks(const UnitPlan& unit);
 
 // The format that all members of the unit share in the source, or null.
 FormatPtr source_format(const Model& model, const UnitSpec& unit);
+
+// What the unit's bytes in the source are rotated by.
+UnitRotation source_rotation(const Model& model, const UnitSpec& unit);
 
 // One unit's bytes under a plan; called when the file is written, unit by unit.
 using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>;

@@ -87,11 +87,13 @@ Step read_step(Json table, const std::string& where) {
       step.options = make_allocator(step.method, table)->options();
       break;
     }
+    case Stage::transform:
     case Stage::importance:
     case Stage::prune: {
       if (step.tensors.empty()) fail_recipe("a step needs tensors", place, {}, "tensors = \"blk.*\"");
-      step.options = row.stage == Stage::prune ? make_pruner(step.method, table)->options()
-                                               : make_importance(step.method, table)->options();
+      step.options = row.stage == Stage::prune       ? make_pruner(step.method, table)->options()
+                     : row.stage == Stage::transform ? make_transform(step.method, table)->options()
+                                                     : make_importance(step.method, table)->options();
       break;
     }
     default:

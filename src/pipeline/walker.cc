@@ -71,6 +71,7 @@ class Walk {
     const auto quantizer = make_quantizer(unit.method, unit.options);
     const MethodContext context{context_.pool, static_cast<uint64_t>(context_.calibrate.seed)};
     for (const UnitStep& step : unit.before) apply_step(step, state, context);
+    WHIT_CHECK(state.rotation == unit.rotation);
     const StageReport report = quantizer->quantize(state, context);
     context_.journal.store(unit.unit.name, *state.packed, report);
     if (report.damp_ratio > 0.05)
@@ -114,12 +115,10 @@ class Walk {
     if (original_prefix()) return;
     for (const UnitPlan* unit : units) {
       if (unit->copied) continue;
-      const auto packed = finished_unit(context_.model, *unit, context_.journal);
+      const StoredTensor stored = make_stored(unit->unit.name, finished_unit(context_.model, *unit, context_.journal));
       uint64_t begin = 0;
-      const auto parts = packed->views();
       for (size_t m = 0; m < unit->unit.members.size(); ++m) {
-        packed->format->unpack(packed->shape, parts, begin, unit->unit.member_rows[m],
-                               weights.at(unit->unit.members[m]).data.data());
+        weights.at(unit->unit.members[m]) = unpack_dense({&stored, begin, unit->unit.member_rows[m]});
         begin += unit->unit.member_rows[m];
       }
     }
@@ -136,7 +135,9 @@ void walk(const WalkContext& context) { Walk(context).run(); }
 
 std::shared_ptr<const Packed> finished_unit(const Model& model, const UnitPlan& unit, const Journal& journal) {
   if (unit.copied) return std::make_shared<const Packed>(copy_unit(model, unit.unit));
-  return journal.load(unit.unit.name);
+  const auto packed = journal.load(unit.unit.name);
+  packed->rotation = unit.rotation;
+  return packed;
 }
 
 }  // namespace whit

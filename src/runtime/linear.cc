@@ -118,6 +118,10 @@ Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
     Variant variant;
     part.matrix = stored_matrix(view, variant.columns);
     part.begin = rows_;
+    const UnitRotation rotation = view.tensor->rotation.rows(view.begin, view.rows);
+    if (rotation.inputs) variant.rotation = Rotator(rotation.inputs);
+    for (const OutputRotation& output : rotation.outputs)
+      outputs_.push_back({rows_ + output.begin, Rotator(output.rotation)});
     if (part.matrix.affine() && activations == ActivationType::int8) {
       variant.int8 = true;
       variant.block = part.matrix.activation_block();
@@ -130,6 +134,11 @@ Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
     cols_ = part.matrix.cols;
     parts_.push_back(part);
   }
+  for (const Variant& variant : variants_)
+    if (variant.rotation)
+      rotation_scratch_ = std::max(rotation_scratch_, Rotator::scratch_size(variant.rotation.size()));
+  for (const Output& output : outputs_)
+    rotation_scratch_ = std::max(rotation_scratch_, Rotator::scratch_size(output.rotation.size()));
 }
 
 Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens)
@@ -151,9 +160,25 @@ Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max
 
 void Multiplier::unpack_row(const Linear& linear, size_t row, float* out) {
   const Linear::Part& part = linear.parts_.front();
+  const Linear::Variant& variant = linear.variants_[part.variant];
+  WHIT_CHECK(linear.outputs_.empty());
   kernels_.dequantize_row(part.matrix, row, workers_.front().scratch(), out);
-  const std::vector<float>& columns = linear.variants_[part.variant].columns;
-  if (!columns.empty()) kernels_.multiply(out, columns.data(), columns.size(), out);
+  if (!variant.columns.empty()) kernels_.multiply(out, variant.columns.data(), variant.columns.size(), out);
+  if (!variant.rotation) return;
+  Buffer<float>& scratch = workers_.front().rotation;
+  scratch.reserve(linear.rotation_scratch_);
+  variant.rotation.invert(kernels_, out, scratch.data(), out);
+}
+
+template <class Body>
+void Multiplier::each_token(size_t tokens, const Body& body) {
+  if (tokens <= kFewTokens) {
+    for (size_t t = 0; t < tokens; ++t) body(t, 0);
+  } else {
+    pool_.parallel_for(tokens, 1, [&](size_t begin, size_t end, int worker) {
+      for (size_t t = begin; t < end; ++t) body(t, worker);
+    });
+  }
 }
 
 void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
@@ -164,7 +189,7 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
     const Linear::Variant& variant = linear.variants_[v];
     Input& input = inputs_[v];
     input.x = x;
-    if (!variant.columns.empty()) {
+    if (variant.prepared()) {
       input.floats.reserve(max_tokens_ * row_stride(max_cols_));
       // The stride follows cols, so what is padding now may have been data of a wider input.
       std::memset(input.floats.data(), 0, tokens * stride * sizeof(float));
@@ -188,22 +213,29 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
     input.quantized.lane_starts = input.lane_starts.data();
   }
   if (!work) return;
-  const auto one = [&](size_t t) {
+  each_token(tokens, [&](size_t t, int worker) {
     for (size_t v = 0; v < linear.variants_.size(); ++v) {
       const Linear::Variant& variant = linear.variants_[v];
       Input& input = inputs_[v];
-      if (!variant.columns.empty())
-        kernels_.multiply(x + t * stride, variant.columns.data(), cols, input.floats.data() + t * stride);
+      const float* from = x + t * stride;
+      float* to = input.floats.data() + t * stride;
+      if (variant.rotation) {
+        variant.rotation.apply(kernels_, from, workers_[static_cast<size_t>(worker)].rotation.data(), to);
+        from = to;
+      }
+      if (!variant.columns.empty()) kernels_.multiply(from, variant.columns.data(), cols, to);
       if (variant.int8) kernels_.quantize(input.x + t * stride, t, input.quantized);
     }
-  };
-  if (tokens <= kFewTokens) {
-    for (size_t t = 0; t < tokens; ++t) one(t);
-  } else {
-    pool_.parallel_for(tokens, 1, [&](size_t begin, size_t end, int) {
-      for (size_t t = begin; t < end; ++t) one(t);
-    });
-  }
+  });
+}
+
+void Multiplier::restore_outputs(const Linear& linear, size_t tokens, float* out, size_t out_stride) {
+  each_token(tokens, [&](size_t t, int worker) {
+    for (const Linear::Output& output : linear.outputs_) {
+      float* y = out + t * out_stride + output.begin;
+      output.rotation.invert(kernels_, y, workers_[static_cast<size_t>(worker)].rotation.data(), y);
+    }
+  });
 }
 
 void Multiplier::rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride) {
@@ -259,11 +291,14 @@ void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out
 void Multiplier::multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride) {
   if (tokens == 0) return;
   WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.cols()) <= max_cols_);
+  if (linear.rotation_scratch_ > 0)
+    for (Worker& worker : workers_) worker.rotation.reserve(linear.rotation_scratch_);
   prepare(linear, x, tokens);
   if (tokens <= kFewTokens)
     rows_for_few(linear, tokens, out, out_stride);
   else
     panels_for_many(linear, tokens, out, out_stride);
+  if (!linear.outputs_.empty()) restore_outputs(linear, tokens, out, out_stride);
 }
 
 }  // namespace whit

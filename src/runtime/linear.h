@@ -10,6 +10,7 @@
 #include "format/tensor.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/rotator.h"
 #include "runtime/runtime.h"
 
 namespace whit {
@@ -21,7 +22,8 @@ inline size_t row_stride(size_t cols) { return cpu::padded(cols) + (cpu::padded(
 // The view as kernels see it. ErrorKind::input for a format without kernels. `columns` receives column scales, if any.
 cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns);
 
-// One or more matrices that read the same input; their outputs lie one after another.
+// One or more matrices that read the same input; their outputs lie one after another. A rotated matrix is multiplied in
+// the basis that it is stored in: R x goes in, L^T is applied to what comes out.
 class Linear {
  public:
   Linear() = default;
@@ -31,14 +33,20 @@ class Linear {
 
  private:
   friend class Multiplier;
-  // A form in which the input is wanted: as floats, or rounded to 8 bits; scaled by columns first where a part has
-  // them.
+  // A form in which the input is wanted: as floats, or rounded to 8 bits; before that rotated, and then scaled by
+  // columns, where a part has these.
   struct Variant {
+    Rotator rotation;
     std::vector<float> columns;
     bool int8 = false;
     size_t block = 0;
     int32_t offset = 0;
+    bool prepared() const noexcept { return rotation || !columns.empty(); }
     bool operator==(const Variant&) const = default;
+  };
+  struct Output {
+    size_t begin = 0;
+    Rotator rotation;
   };
   struct Part {
     cpu::StoredMatrix matrix;
@@ -47,7 +55,9 @@ class Linear {
   };
   std::vector<Part> parts_;
   std::vector<Variant> variants_;
+  std::vector<Output> outputs_;
   size_t rows_ = 0, cols_ = 0;
+  size_t rotation_scratch_ = 0;  // floats a worker
 };
 
 // Scratch and the pool: one per session.
@@ -57,7 +67,7 @@ class Multiplier {
   Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens);
   // out[t][0..rows) = linear * x[t], t < tokens. x has stride row_stride(cols) and is zero past cols.
   void multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride);
-  // Row `row` of the (first) matrix as floats.
+  // Row `row` of the (only) matrix as floats; its outputs are not rotated.
   void unpack_row(const Linear& linear, size_t row, float* out);
   const cpu::Kernels& kernels() const noexcept { return kernels_; }
   ThreadPool& pool() const noexcept { return pool_; }
@@ -65,7 +75,7 @@ class Multiplier {
  private:
   struct Worker {
     Buffer<uint8_t> codes, panel_codes;
-    Buffer<float> parameters, floats, panel, scales, minima;
+    Buffer<float> parameters, floats, panel, scales, minima, rotation;
     cpu::RowScratch scratch() const { return {codes.data(), parameters.data(), floats.data()}; }
   };
   struct Input {  // of one variant
@@ -76,6 +86,10 @@ class Multiplier {
     const float* x = nullptr;
   };
   void prepare(const Linear& linear, const float* x, size_t tokens);
+  // body(t, worker) for each token: on the calling thread where there are few.
+  template <class Body>
+  void each_token(size_t tokens, const Body& body);
+  void restore_outputs(const Linear& linear, size_t tokens, float* out, size_t out_stride);
   void rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride);
   void panels_for_many(const Linear& linear, size_t tokens, float* out, size_t out_stride);
 

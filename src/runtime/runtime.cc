@@ -89,6 +89,9 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
       layer.down = linear({{block + "ffn_down.weight", {s.width, s.feed_forward}}});
       layers_.push_back(std::move(layer));
     }
+    if (!model_->need("token_embd.weight", {s.vocabulary, s.width}).tensor->rotation.outputs.empty())
+      throw Error(ErrorKind::input, "an embedding with rotated outputs cannot be looked up row by row",
+                  model_->path.string() + ": token_embd.weight");
     embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.width}}});
     output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.width}}});
     output_norm_ = model_->vector("output_norm.weight", s.width);

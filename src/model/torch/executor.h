@@ -18,6 +18,8 @@ namespace whit {
 // Dense weights of one block (or of the ends) by tensor name: "blk.3.attn_q.weight" -> [rows, cols]; norms are [1, n].
 using DenseWeights = std::map<std::string, Matrix>;
 
+// All rows of a view, rotations undone, over the room's pool.
+Matrix unpack_dense(const TensorView& view);
 // Unpacks one block's tensors (norms and biases included).
 DenseWeights load_block(const Model& model, uint64_t block);
 

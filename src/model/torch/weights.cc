@@ -1,6 +1,7 @@
 #include "model/torch/weights.h"
 
 #include "base/error.h"
+#include "format/format.h"
 #include "model/torch/block.h"
 #include "model/torch/executor.h"
 #include "model/torch/gemm.h"
@@ -9,18 +10,25 @@ namespace whit {
 namespace torch_room {
 
 void unpack(const TensorView& view, uint64_t begin, uint64_t count, float* out) {
+  const StoredTensor& tensor = *view.tensor;
   const uint64_t cols = view.shape().cols;
+  if (tensor.rotation.outputs.empty() || count != view.rows) {
+    run_parallel(count, 8, [&](size_t first, size_t last, int) {
+      unpack_rows(view, begin + first, last - first, std::span(out + first * cols, (last - first) * cols));
+    });
+    return;
+  }
+  // Rotated outputs need all rows of a column: first the rows as they are stored, then column by column.
+  const UnitRotation rotation = tensor.rotation.rows(view.begin, view.rows);
   run_parallel(count, 8, [&](size_t first, size_t last, int) {
-    unpack_rows(view, begin + first, last - first, std::span(out + first * cols, (last - first) * cols));
+    float* rows = out + first * cols;
+    tensor.format->unpack(tensor.shape, tensor.parts, view.begin + first, last - first, rows);
+    rotation.restore_inputs(rows, last - first, cols);
   });
+  run_parallel(cols, 8, [&](size_t first, size_t last, int) { rotation.restore_outputs(out, cols, first, last); });
 }
 
-Matrix unpack(const Model& model, std::string_view name, Shape shape) {
-  const TensorView view = model.need(name, shape);
-  Matrix matrix(shape.rows, shape.cols);
-  unpack(view, 0, shape.rows, matrix.data.data());
-  return matrix;
-}
+Matrix unpack(const Model& model, std::string_view name, Shape shape) { return unpack_dense(model.need(name, shape)); }
 
 TensorView output_view(const Model& model) {
   const ModelSpec& spec = model.spec;
@@ -28,6 +36,12 @@ TensorView output_view(const Model& model) {
 }
 
 }  // namespace torch_room
+
+Matrix unpack_dense(const TensorView& view) {
+  Matrix matrix(view.rows, view.shape().cols);
+  torch_room::unpack(view, 0, view.rows, matrix.data.data());
+  return matrix;
+}
 
 DenseWeights load_block(const Model& model, uint64_t block) {
   DenseWeights weights;

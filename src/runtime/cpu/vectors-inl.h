@@ -102,6 +102,71 @@ inline void rotate(const float* cosine, const float* sine, size_t dimensions, fl
   }
 }
 
+// Two stages of butterflies: a, b, c, e are the elements 0, h, 2 h, 3 h of a group.
+template <class V>
+HWY_INLINE void Butterflies(V& a, V& b, V& c, V& e) {
+  const V s0 = hn::Add(a, b), d0 = hn::Sub(a, b), s1 = hn::Add(c, e), d1 = hn::Sub(c, e);
+  a = hn::Add(s0, s1);
+  b = hn::Add(d0, d1);
+  c = hn::Sub(s0, s1);
+  e = hn::Sub(d0, d1);
+}
+
+// Two stages a pass, so that x is read and written half as often. Strides 1 and 2 lie inside a register: there four
+// registers are transposed by an interleaved load.
+inline void hadamard(float* x, size_t n) noexcept {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(n));
+  if (n < 16) {
+    for (size_t h = 1; h < n; h *= 2)
+      for (size_t i = 0; i < n; ++i)
+        if ((i & h) == 0) {
+          const float a = x[i], b = x[i + h];
+          x[i] = a + b;
+          x[i + h] = a - b;
+        }
+    for (size_t i = 0; i < n; ++i) x[i] *= scale;
+    return;
+  }
+  const hn::CappedTag<float, 4> d4;
+  using V4 = hn::Vec<decltype(d4)>;
+  const V4 f = hn::Set(d4, scale);
+  for (size_t i = 0; i < n; i += 16) {
+    V4 a, b, c, e;
+    hn::LoadInterleaved4(d4, x + i, a, b, c, e);
+    Butterflies(a, b, c, e);
+    hn::StoreInterleaved4(a, b, c, e, d4, x + i);
+    a = hn::LoadU(d4, x + i);
+    b = hn::LoadU(d4, x + i + 4);
+    c = hn::LoadU(d4, x + i + 8);
+    e = hn::LoadU(d4, x + i + 12);
+    Butterflies(a, b, c, e);
+    hn::StoreU(hn::Mul(a, f), d4, x + i);
+    hn::StoreU(hn::Mul(b, f), d4, x + i + 4);
+    hn::StoreU(hn::Mul(c, f), d4, x + i + 8);
+    hn::StoreU(hn::Mul(e, f), d4, x + i + 12);
+  }
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  size_t h = 16;
+  for (; 4 * h <= n; h *= 4)
+    for (size_t base = 0; base < n; base += 4 * h)
+      for (size_t i = base; i < base + h; i += N) {
+        auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + i + h), c = hn::LoadU(d, x + i + 2 * h),
+             e = hn::LoadU(d, x + i + 3 * h);
+        Butterflies(a, b, c, e);
+        hn::StoreU(a, d, x + i);
+        hn::StoreU(b, d, x + i + h);
+        hn::StoreU(c, d, x + i + 2 * h);
+        hn::StoreU(e, d, x + i + 3 * h);
+      }
+  if (h == n) return;
+  for (size_t i = 0; i < h; i += N) {
+    const auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + i + h);
+    hn::StoreU(hn::Add(a, b), d, x + i);
+    hn::StoreU(hn::Sub(a, b), d, x + i + h);
+  }
+}
+
 inline void softmax(float* x, size_t begin, size_t end, size_t padded_end) noexcept {
   const Floats d;
   const size_t N = hn::Lanes(d);
@@ -219,6 +284,7 @@ inline void fill_vectors(Kernels& kernels) {
   kernels.add = add;
   kernels.multiply = multiply;
   kernels.rotate = rotate;
+  kernels.hadamard = hadamard;
   kernels.softmax = softmax;
   kernels.quantize = quantize;
   kernels.read_memory = read_memory;

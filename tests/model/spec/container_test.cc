@@ -338,6 +338,122 @@ TEST_F(Damage, MissingChecksumsAreDamage) {
   }
 }
 
+// The model's units in F32, turned on both sides.
+ModelOutput rotated_output(const ModelPtr& model, uint64_t seed) {
+  ModelOutput output = converted(model, make_format("grid"));  // stacks
+  for (OutputTensor& tensor : output.tensors) {
+    if (tensor.dimensions != 2) continue;
+    UnitRotation rotation{make_rotation(tensor.shape.cols, seed, seed, "i"), {}};
+    if (tensor.name != "token_embd.weight") {
+      std::vector<Member> members = tensor.members;
+      if (members.empty()) members.push_back({tensor.name, 0, tensor.shape.rows});
+      for (const Member& member : members)
+        rotation.outputs.push_back({member.begin, make_rotation(member.count, seed + 1, seed, "o")});
+    }
+    tensor.rotation = rotation;
+    tensor.format = make_format("f32");
+    tensor.load = [=] {
+      std::vector<float> weights;
+      for (const std::string& name : [&] {
+             std::vector<std::string> names;
+             for (const Member& member : tensor.members) names.push_back(member.name);
+             if (names.empty()) names.push_back(tensor.name);
+             return names;
+           }()) {
+        const std::vector<float> part = all_rows(*model, name);
+        weights.insert(weights.end(), part.begin(), part.end());
+      }
+      rotation.rotate_inputs(weights.data(), tensor.shape.rows, tensor.shape.cols);
+      rotation.rotate_outputs(weights.data(), tensor.shape.cols, 0, tensor.shape.cols);
+      auto packed = std::make_shared<Packed>(pack_dense(make_format("f32"), tensor.shape, weights));
+      packed->rotation = rotation;
+      return packed;
+    };
+  }
+  return output;
+}
+
+TEST(Container, RotatedUnitsOfGgmlTypesMakeAFileOfOurs) {
+  const ModelPtr model = load_model(kStories);
+  const ModelOutput output = rotated_output(model, 7);
+  ASSERT_TRUE(output.is_ours());
+  const std::filesystem::path path = written(output, "rotated");
+  const GgufFile gguf = GgufFile::open(path);
+  EXPECT_EQ(gguf.metadata.string("general.architecture"), "whit");
+  EXPECT_EQ(gguf.metadata.unsigned_integer("whit.version"), 2u);
+  // 64 and 32 are powers of two, 172 = 4 x 43: one small factor in the file.
+  EXPECT_EQ(gguf.find("whit.rotation.factors")->data.size(), 43u * 43 * 4);
+  const ModelPtr loaded = load_model(path);
+  EXPECT_EQ(loaded->integrity, "ok");
+  for (const UnitSpec& unit : units_of(model->spec))
+    for (const std::string& member : unit.members) {
+      const std::vector<float> expected = all_rows(*model, member), got = all_rows(*loaded, member);
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 3e-6) << member;
+      EXPECT_TRUE(loaded->find(member).tensor->rotation) << member;
+    }
+  // Equal rotations are one object after loading.
+  EXPECT_EQ(loaded->find("blk.0.attn_q.weight").tensor->rotation.inputs,
+            loaded->find("blk.3.ffn_up.weight").tensor->rotation.inputs);
+}
+
+TEST(Container, HostileRotationsAreInputErrors) {
+  const GgufFile gguf = GgufFile::open(written(rotated_output(load_model(kStories), 7), "hostile_rotation"));
+  ASSERT_NO_THROW(stored_tensors(gguf));
+  const auto refused = [&](const char* key, const std::string& from, const std::string& to) {
+    std::string text = gguf.metadata.string(key);
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from << " in " << text.substr(0, 300);
+    GgufFile hostile = gguf;
+    hostile.metadata.set(key, text.replace(at, from.size(), to));
+    try {
+      stored_tensors(hostile);
+      ADD_FAILURE() << from << " -> " << to << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::input) << error.what();
+    }
+  };
+  const char* table = "whit.rotations";
+  refused(table, "{", "");
+  refused(table, "\"factors\":[43]", "\"factors\":[]");
+  refused(table, "\"factors\":[43]", "\"factors\":[44]");
+  refused(table, "\"factors\":[43]", "\"factors\":[41]");
+  refused(table, "\"factors\":[43]", "\"factors\":[43,43]");
+  refused(table, "\"factors\":[43]", "\"factors\":[-43]");
+  refused(table, "\"factors\":[43]", "\"factors\":[18446744073709551615]");
+  refused(table, "\"factors\":[43]", "\"factors\":{}");
+  refused(table, "\"size\":64", "\"size\":0");
+  refused(table, "\"size\":64", "\"size\":128");
+  refused(table, "\"size\":64", "\"size\":43");
+  refused(table, "\"size\":64", "\"size\":9223372036854775808");
+  refused(table, "\"size\":172", "\"size\":257");
+  refused(table, "\"seed\":7", "\"seed\":-7");
+  refused(table, "\"seed\":7", "\"s\":7");
+  refused(table, "\"factor\":0", "\"factor\":1");
+  refused(table, "\"factor\":0", "\"f\":1");
+  const char* units = "whit.units";
+  refused(units, "\"rotation\":{", "\"rotation\":[{},{");
+  refused(units, "\"inputs\":0", "\"inputs\":99");
+  refused(units, "\"inputs\":0", "\"inputs\":-1");
+  refused(units, "\"inputs\":0", "\"inputs\":[0]");
+  refused(units, "\"outputs\":[[0,", "\"outputs\":[[1,");
+  refused(units, "\"outputs\":[[0,", "\"outputs\":[[18446744073709551615,");
+  refused(units, "\"outputs\":[[0,", "\"outputs\":[[");
+  refused(units, "\"outputs\":[[0,", "\"outputs\":[[0,0],[0,");
+  refused(units, "\"outputs\":[[0,1],[64,2],[96,2]]", "\"outputs\":[[0,1],[64,1]]");  // across two members
+  // A factor that is not orthogonal, or not a number, although its bytes have a right checksum.
+  for (const float value : {2.0f, NAN, INFINITY}) {
+    GgufFile hostile = gguf;
+    std::vector<std::byte> bytes;
+    for (GgufTensor& tensor : hostile.tensors)
+      if (tensor.name == "whit.rotation.factors") {
+        bytes.assign(tensor.data.begin(), tensor.data.end());
+        std::memcpy(bytes.data() + 400, &value, sizeof(value));
+        tensor.data = bytes;
+      }
+    EXPECT_THROW(stored_tensors(hostile), Error) << value;
+  }
+}
+
 // What a header of ours may not say although its checksum is right (a hostile file has a right checksum too).
 TEST(Container, HostileUnitsAreInputErrors) {
   const ModelOutput output = converted(load_model(kStories), make_format("grid"));
