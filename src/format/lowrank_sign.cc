@@ -100,7 +100,7 @@ Packed LowrankSignFormat::pack(const LowrankSignFactors& factors) const {
                          uint64_t row_bytes) {
     for (uint64_t i = 0; i < count; ++i)
       for (uint64_t j = 0; j < width; ++j)
-        write_bits(packed.parts[part].data() + i * row_bytes, j, 1, values[i * width + j] >= 0 ? 1 : 0);
+        write_bits(packed.parts[part].data() + i * row_bytes, j, 1, std::signbit(values[i * width + j]) ? 0 : 1);
   };
   const auto halves = [&](size_t part, const std::vector<float>& values) {
     for (uint64_t i = 0; i < values.size(); ++i) {

@@ -25,7 +25,7 @@ struct LowrankSignOptions {
   }
 };
 
-// Factors as numbers; only the signs of u and v count, and 0 is +1.
+// Factors as numbers; only the sign bits of u and v count: +0 is +1.
 struct LowrankSignFactors {
   Shape shape;
   std::vector<float> u, v;     // [rows, rank], [rank, cols]

@@ -64,7 +64,7 @@ class LowrankSignParametrization final : public Parametrization {
     if (latents) {
       WHIT_CHECK(latents->rows == static_cast<size_t>(rows) && latents->cols == static_cast<size_t>(cols));
       for (size_t i = 0; i < values.size(); ++i)
-        if ((latents->data[i] >= 0) == (signs[i] >= 0)) values[i] = latents->data[i];
+        if (std::signbit(latents->data[i]) == std::signbit(signs[i])) values[i] = latents->data[i];
     }
     return Tensor::from(values, {rows, cols}).requires_grad();
   }

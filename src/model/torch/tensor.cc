@@ -3,23 +3,27 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/clamp.h>
+#include <ATen/ops/copysign.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/ones_like.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/round.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sqrt.h>
-#include <ATen/ops/where.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
@@ -42,6 +46,27 @@ auto translated(Body&& body) {
     throw Error(ErrorKind::internal, error.what_without_backtrace(), "LibTorch");
   }
 }
+
+// One kernel forwards, none backwards: the gradient itself is handed on.
+class SignSte : public torch::autograd::Function<SignSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) {
+    return at::copysign(at::ones({}, x.options()), x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return gradients;
+  }
+};
+
+class RoundSte : public torch::autograd::Function<RoundSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) { return at::round(x); }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return gradients;
+  }
+};
 
 at::Tensor copy_of(const float* data, at::IntArrayRef shape) {
   return at::from_blob(const_cast<float*>(data), shape).clone();
@@ -159,18 +184,8 @@ Tensor sigmoid(const Tensor& x) { return wrap(at::sigmoid(unwrap(x))); }
 Tensor silu(const Tensor& x) { return wrap(at::silu(unwrap(x))); }
 Tensor clamp(const Tensor& x, double least, double most) { return wrap(at::clamp(unwrap(x), least, most)); }
 
-// x + (f(x) - x) with the bracket outside of history; computed so that the forward value is exactly f(x).
-Tensor round_ste(const Tensor& x) {
-  const at::Tensor& value = unwrap(x);
-  const at::Tensor rounded = at::round(value.detach());
-  return wrap(value - value.detach() + rounded);
-}
-Tensor sign_ste(const Tensor& x) {
-  const at::Tensor& value = unwrap(x);
-  const at::Tensor fixed = value.detach();
-  const at::Tensor ones = at::ones_like(fixed);
-  return wrap(value - fixed + at::where(fixed >= 0, ones, -ones));
-}
+Tensor round_ste(const Tensor& x) { return wrap(RoundSte::apply(unwrap(x))); }
+Tensor sign_ste(const Tensor& x) { return wrap(SignSte::apply(unwrap(x))); }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   return translated([&] { return wrap(at::matmul(unwrap(a), unwrap(b))); });
@@ -194,6 +209,20 @@ Tensor rows(const Tensor& x, std::span<const int64_t> indices) {
       at::from_blob(const_cast<int64_t*>(indices.data()), {static_cast<int64_t>(indices.size())}, at::kLong)
           .to(unwrap(x).device(), /*non_blocking=*/false, /*copy=*/true);
   return translated([&] { return wrap(unwrap(x).index_select(0, index)); });
+}
+
+Tensor diagonal(const Tensor& x) {
+  return translated([&] { return wrap(unwrap(x).diagonal()); });
+}
+Tensor identity(int64_t n) { return wrap(at::eye(n, at::kFloat)); }
+Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double) {
+  const NoGrad guard;
+  return translated([&] {
+    const at::ScalarType type = in_double ? at::kDouble : at::kFloat;
+    const auto [lower, info] = at::linalg_cholesky_ex(unwrap(a).detach().to(type));
+    if (info.item<int>() != 0) return Tensor();
+    return wrap(at::cholesky_solve(unwrap(b).detach().to(type), lower).to(at::kFloat));
+  });
 }
 
 Tensor sum(const Tensor& x) { return wrap(unwrap(x).sum()); }
