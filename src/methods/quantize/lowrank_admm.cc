@@ -30,14 +30,14 @@
 namespace whit {
 namespace {
 
-constexpr int64_t kStrip = 8192;  // rows that are in work together
+constexpr int64_t kStrip = 1024;  // rows that are in work together: element-wise steps stay in the cache
 constexpr double kTiny = 1e-30;   // below any sum of squares of a matrix of unit mean square that matters
 constexpr double kRidge = 1e-4;   // of the system of l, relative to its mean diagonal: pairs of products may be alike
 
 struct LowrankAdmmOptions {
   int iterations = 60;
   double regularization = 0.03;
-  int power_iterations = 5;
+  int power_iterations = 2;
   int fit_rounds = 8;
   std::string importance = "auto";
   template <class V>
@@ -89,12 +89,12 @@ class Factorization {
       const double rho = static_cast<double>(t) / options_.iterations;
       const Tensor x = sign_ste(b_) * (of_b.right / norm(of_b.right));
       Tensor system = matmul(x, transpose(x)), mean_diagonal = mean(diagonal(system));
-      system = system + identity_ * (mean_diagonal * (rho + options_.regularization));
+      Tensor inverse = inverse_of(system, mean_diagonal, rho);
       strips([&](int64_t begin, int64_t count) {
         Tensor s = narrow(a_, 0, begin, count);
         const Tensor z = sign_ste(s) * (narrow(of_a.left, 0, begin, count) * of_a.right);
         const Tensor wanted = matmul(weighted(begin, count), transpose(x)) + (z * 2.0 - s) * (mean_diagonal * rho);
-        s.assign(transpose(solve(system, transpose(wanted))) + (s - z));
+        s.assign(matmul(wanted, inverse) + (s - z));
       });
       of_a = magnitudes(a_);
 
@@ -107,9 +107,9 @@ class Factorization {
         add(products, matmul(y, weighted(begin, count)));
       });
       mean_diagonal = mean(diagonal(system));
-      system = system + identity_ * (mean_diagonal * (rho + options_.regularization));
+      inverse = inverse_of(system, mean_diagonal, rho);
       const Tensor z = sign_ste(b_) * (of_b.left * of_b.right);
-      b_ = solve(system, products + (z * 2.0 - b_) * (mean_diagonal * rho)) + (b_ - z);
+      b_ = matmul(inverse, products + (z * 2.0 - b_) * (mean_diagonal * rho)) + (b_ - z);
       of_b = magnitudes(b_);
     }
   }
@@ -192,6 +192,12 @@ class Factorization {
     return m;
   }
 
+  // One product with a small inverse instead of many triangular solves. Its eigenvalues lie within rank / (rho + reg)
+  // of each other, which single precision bears.
+  Tensor inverse_of(const Tensor& system, const Tensor& mean_diagonal, double rho) const {
+    return solve(system + identity_ * (mean_diagonal * (rho + options_.regularization)), identity_);
+  }
+
   Tensor solve(const Tensor& system, const Tensor& right, bool in_double = false) const {
     Tensor x = solve_spd(system, right, in_double);
     if (!x)
@@ -252,6 +258,7 @@ class LowrankAdmm final : public Quantizer {
       throw Error(ErrorKind::usage, "the unit is pruned, but its format cannot store zero", name, format->label(),
                   "nm_sign");
     const NoGrad guard;
+    const SerialOperations serial;
     LowrankSignFactors factors{shape, {}, {}, {}, {}, {}};
     factorize(state, format->rank(shape), unit_seed(context.seed, name), factors);
     for (const auto* values : {&factors.u, &factors.v, &factors.h, &factors.l, &factors.g})

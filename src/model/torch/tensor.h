@@ -67,6 +67,19 @@ class NoGrad {
   bool before_;
 };
 
+// While one lives, what is not a product of matrices runs in the calling thread. For many small steps: LibTorch's threads
+// wait for each other by spinning, and so take cores from the products between.
+class SerialOperations {
+ public:
+  SerialOperations();
+  ~SerialOperations();
+  SerialOperations(const SerialOperations&) = delete;
+  SerialOperations& operator=(const SerialOperations&) = delete;
+
+ private:
+  int before_;
+};
+
 // Element by element, with broadcasting.
 Tensor operator+(const Tensor& a, const Tensor& b);
 Tensor operator-(const Tensor& a, const Tensor& b);
