@@ -159,10 +159,10 @@ void Linear::add_part(const cpu::StoredMatrix& matrix, std::vector<float> column
 void Linear::add_factors(const TensorView& view, ActivationType activations) {
   const StoredTensor& tensor = *view.tensor;
   const size_t cols = tensor.shape.cols, rank = tensor.parts[3].size() / 2;
-  if (factors_.empty() || factors_.back().views.back().tensor != &tensor ||
+  if (factors_.empty() || factors_.back().tensor != &tensor ||
       factors_.back().begin + factors_.back().left->rows() != rows_) {
     static constexpr uint16_t kOne = 0x3c00;
-    factors_.push_back({std::make_shared<Linear>(), std::make_shared<Linear>(), {}, rows_});
+    factors_.push_back({std::make_shared<Linear>(), std::make_shared<Linear>(), &tensor, rows_});
     factors_.back().right->add_part(
         sign_matrix(tensor.parts[1], {rank, cols}, reinterpret_cast<const uint8_t*>(&kOne), 0),
         doubled_halves(tensor.parts[4]), activations);
@@ -172,7 +172,6 @@ void Linear::add_factors(const TensorView& view, ActivationType activations) {
   left.first_row = view.begin;
   left.half_split_head = tensor.half_split_head;
   factors.left->add_part(left, doubled_halves(tensor.parts[3]), activations);
-  factors.views.push_back(view);
   rows_ += view.rows;
   cols_ = cols;
 }
@@ -201,12 +200,22 @@ Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max
 }
 
 void Multiplier::unpack_row(const Linear& linear, size_t row, float* out) {
-  if (!linear.factors_.empty() && linear.parts_.empty())
-    return unpack_rows(linear.factors_.front().views.front(), row, 1, {out, linear.cols()});
+  if (linear.parts_.empty()) return unpack_factors_row(linear.factors_.front(), row, out);
   const Linear::Part& part = linear.parts_.front();
   kernels_.dequantize_row(part.matrix, row, workers_.front().scratch(), out);
   const std::vector<float>& columns = linear.variants_[part.variant].columns;
   if (!columns.empty()) kernels_.multiply(out, columns.data(), columns.size(), out);
+}
+
+// The row of the left factor, its columns' scales on it, weighs the rows of the right one.
+void Multiplier::unpack_factors_row(const Linear::Factors& factors, size_t row, float* out) {
+  const Linear &left = *factors.left, &right = *factors.right;
+  between_.reserve(max_tokens_ * row_stride(max_cols_));
+  float* weights = between_.data();
+  unpack_row(left, row, weights);
+  const std::vector<float>& columns = right.variants_.front().columns;
+  kernels_.combine_sign_rows(right.parts_.front().matrix, weights, out);
+  kernels_.multiply(out, columns.data(), columns.size(), out);
 }
 
 void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {

@@ -52,8 +52,8 @@ class Linear {
   // Rows of a matrix that is stored as two factors: left * (right * x). Rows of the same tensor share what right gives.
   struct Factors {
     std::shared_ptr<Linear> right, left;
-    std::vector<TensorView> views;  // whose rows left has
-    size_t begin = 0;               // of its outputs
+    const StoredTensor* tensor = nullptr;
+    size_t begin = 0;  // of its outputs
   };
   void add_part(const cpu::StoredMatrix& matrix, std::vector<float> columns, ActivationType activations);
   void add_factors(const TensorView& view, ActivationType activations);
@@ -89,6 +89,7 @@ class Multiplier {
     cpu::QuantizedRows quantized;
     const float* x = nullptr;
   };
+  void unpack_factors_row(const Linear::Factors& factors, size_t row, float* out);
   void prepare(const Linear& linear, const float* x, size_t tokens);
   void rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride);
   void panels_for_many(const Linear& linear, size_t tokens, float* out, size_t out_stride);

@@ -12,10 +12,12 @@
 //
 // Where we differ from the paper: no weights on the output side (they need gradients; the distillation that follows
 // sees them); no balancing and averaging of magnitudes, which loses those of the rank: h, l, g are fitted instead (the
-// paper has no l). A normalized row of svid(S_B) is sign(S_B) v / |v| for every row, so only S and two vectors are
-// kept, and an embedding goes through in strips of rows. Needs the mean squares of the inputs (works without). Memory 4
-// (2 n m + 2 n r) bytes and strips; time T (4 r n m + 4 r^2 (n + m)) + rounds (4 r n m + 2 r^2 (n + m)) operations: all
-// of it Tensor algebra, on the device that learns.
+// paper has no l); two power iterations instead of five: magnitudes are positive, so the second singular value is a few
+// per cent of the first. A normalized row of svid(S_B) is sign(S_B) v / |v| for every row, so only S and two vectors
+// are kept, and an embedding goes through in strips of rows.
+//
+// Needs the mean squares of the inputs (works without). Memory 4 (2 n m + 2 n r) bytes and strips. Time T (4 r n m +
+// 4 r^2 (n + m)) + rounds (4 r n m + 2 r^2 (n + m)) operations, all of it Tensor algebra on the device that learns.
 #include <algorithm>
 #include <cmath>
 #include <functional>

@@ -365,6 +365,28 @@ inline void SignRows(const StoredMatrix& m, size_t begin, size_t end, const floa
   }
 }
 
+inline void combine_sign_rows(const StoredMatrix& m, const float* weights, float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  for (size_t j = 0; j < m.cols; j += 4 * N) {
+    const size_t bytes = (HWY_MIN(4 * N, m.cols - j) + 7) / 8;
+    hn::Vec<Floats> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+    for (size_t k = 0; k < m.rows; ++k) {
+      const size_t stored = m.stored_row(k);
+      uint64_t signs = 0;
+      std::memcpy(&signs, m.codes + stored * m.row_bytes + j / 8, bytes);
+      const float weight = 0.5f * weights[k] * half_to_float(Load16(m.scales + stored * m.parameter_row_bytes));
+      const auto plus = hn::Set(d, weight), minus = hn::Set(d, -weight);
+      HWY_UNROLL(4)
+      for (size_t a = 0; a < 4; ++a)
+        sum[a] = hn::Add(sum[a], hn::IfThenElse(MaskOfBits(d, signs >> (a * N)), plus, minus));
+    }
+    HWY_ALIGN float tile[4 * 16];
+    for (size_t a = 0; a < 4; ++a) hn::Store(sum[a], d, tile + a * N);
+    std::memcpy(out + j, tile, HWY_MIN(4 * N, m.cols - j) * sizeof(float));
+  }
+}
+
 inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const float* x, const RowScratch& scratch,
                        float* out) noexcept {
 #if WHIT_FUSED_BLOCKS
@@ -492,6 +514,7 @@ inline void fill_matmul(Kernels& kernels) {
   kernels.gemm_f32 = gemm_f32;
   kernels.gemm_i8 = gemm_i8;
   kernels.dot = dot;
+  kernels.combine_sign_rows = combine_sign_rows;
   kernels.matvec_f32 = matvec_f32;
   kernels.matvec_i8 = matvec_i8;
 }
