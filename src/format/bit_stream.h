@@ -1,5 +1,5 @@
-// Little-endian bit streams and halves inside the parts of a format: bit k of a stream is bit k % 8 of byte k / 8, the
-// fields follow each other without gaps, the lowest bit of a field first.
+// Streams of items of a few bits, little-endian: item i of b bits takes the bits [i b, (i + 1) b) of a row, bit k being
+// bit k % 8 of byte k / 8. And halves, which need not be aligned. Shared by the formats of ours.
 #pragma once
 
 #include <algorithm>
@@ -12,26 +12,35 @@
 
 namespace whit {
 
-// Bytes of `count` fields of `bits` bits that begin on a byte.
-inline uint64_t stream_bytes(uint64_t count, int bits) noexcept {
-  return div_up(count * static_cast<uint64_t>(bits), 8);
-}
+inline uint64_t stream_bytes(uint64_t count, unsigned bits) noexcept { return div_up(count * uint64_t{bits}, 8); }
 
-// A field of 0 to 57 bits that begins at bit `position`; only the bytes that hold it are touched.
-inline uint64_t read_bits(const std::byte* stream, uint64_t position, int bits) noexcept {
-  const int shift = static_cast<int>(position % 8);
-  const std::byte* at = stream + position / 8;
+// `bits` (0 to 32) from bit `position` of the row on.
+inline uint32_t read_bits_at(const std::byte* row, uint64_t position, unsigned bits) noexcept {
+  const std::byte* at = row + position / 8;
+  const unsigned shift = static_cast<unsigned>(position % 8), bytes = (shift + bits + 7) / 8;
   uint64_t value = 0;
-  for (int have = 0; have < shift + bits; have += 8) value |= std::to_integer<uint64_t>(*at++) << have;
-  return (value >> shift) & ((uint64_t{1} << bits) - 1);
+  for (unsigned k = 0; k < bytes; ++k) value |= std::to_integer<uint64_t>(at[k]) << (8 * k);
+  return static_cast<uint32_t>((value >> shift) & ((uint64_t{1} << bits) - 1));
+}
+// The bits must be zero before.
+inline void write_bits_at(std::byte* row, uint64_t position, unsigned bits, uint32_t value) noexcept {
+  std::byte* at = row + position / 8;
+  const unsigned shift = static_cast<unsigned>(position % 8), bytes = (shift + bits + 7) / 8;
+  const uint64_t wide = uint64_t{value} << shift;
+  for (unsigned k = 0; k < bytes; ++k) at[k] |= static_cast<std::byte>((wide >> (8 * k)) & 0xff);
 }
 
-// The bits must be zero before.
-inline void write_bits(std::byte* stream, uint64_t position, int bits, uint64_t value) noexcept {
+// Item `index` of 1 to 8 bits: two bytes at most, the inner loop of decoders.
+inline uint32_t read_bits(const std::byte* row, uint64_t index, int bits) noexcept {
+  const uint64_t position = index * static_cast<uint64_t>(bits);
+  const std::byte* at = row + position / 8;
   const int shift = static_cast<int>(position % 8);
-  std::byte* at = stream + position / 8;
-  value <<= shift;
-  for (int have = 0; have < shift + bits; have += 8, value >>= 8) *at++ |= static_cast<std::byte>(value & 0xff);
+  uint32_t value = std::to_integer<uint32_t>(at[0]) >> shift;
+  if (shift + bits > 8) value |= std::to_integer<uint32_t>(at[1]) << (8 - shift);
+  return value & ((1u << bits) - 1);
+}
+inline void write_bits(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
+  write_bits_at(row, index * static_cast<uint64_t>(bits), static_cast<unsigned>(bits), value);
 }
 
 inline constexpr float kLargestHalf = 65504.0f;

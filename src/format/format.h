@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/options.h"
+#include "format/nm_pattern.h"
 #include "format/tensor.h"
 
 namespace whit {
@@ -32,6 +34,9 @@ class Format {
   virtual std::string label() const = 0;  // short and unique among options: "grid3-g32-s8", "q4_1"
   virtual Json options() const = 0;       // all options, normalized; {} where there are none
   virtual bool is_ggml() const = 0;       // true: the tensor is an ordinary GGUF tensor
+  // Where the format stores which weights are kept (its first part), how many those are. Only a matrix pruned to
+  // exactly this pattern can be stored, and only its kept weights are.
+  virtual std::optional<NmPattern> pattern() const { return std::nullopt; }
   // Throws ErrorKind::input naming `tensor` when the shape cannot be stored (a row that is no multiple of a ggml
   // block).
   virtual void check_shape(Shape shape, std::string_view tensor) const = 0;
@@ -86,6 +91,7 @@ struct AffineCodes {
   Shape shape;
   std::vector<uint8_t> codes;  // [rows, cols], 0 .. levels() - 1
   AffineParameters parameters;
+  std::vector<uint8_t> mask = {};  // [rows, cols], 1 = kept, where the format has a pattern(); codes elsewhere are 0
 };
 
 class AffineFormat : public Format {
@@ -111,6 +117,8 @@ std::shared_ptr<const AffineFormat> as_affine(const FormatPtr& format);
 // Dense formats (f32, f16, bf16) and any other that needs no search: round each weight. Throws ErrorKind::usage for
 // others.
 Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> weights);
+// The same for dense formats with a pattern(): nm_f16.
+Packed pack_masked(const FormatPtr& format, Shape shape, std::span<const float> weights, std::span<const uint8_t> mask);
 
 // A copy of the stored bytes in the stored format, rows in GGUF order: what "copy" does. View may be one member.
 Packed copy_packed(const TensorView& view);

@@ -11,14 +11,6 @@
 namespace whit {
 namespace {
 
-// Code i of a stream of b-bit codes.
-uint32_t read_code(const std::byte* row, uint64_t index, int bits) noexcept {
-  return static_cast<uint32_t>(read_bits(row, index * static_cast<uint64_t>(bits), bits));
-}
-void write_code(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
-  write_bits(row, index * static_cast<uint64_t>(bits), bits, value);
-}
-
 int32_t sign_extend(uint32_t value, int bits) noexcept {
   const uint32_t sign = 1u << (bits - 1);
   return static_cast<int32_t>(value ^ sign) - static_cast<int32_t>(sign);
@@ -87,13 +79,13 @@ class RowReader {
     GroupParameters out;
     out.scale = p_ == 16
                     ? half_to_float(read_half(scales_, g))
-                    : decode_parameter(super_scale_, static_cast<int32_t>(read_code(scales_, g, p_)), scale_top(p_));
+                    : decode_parameter(super_scale_, static_cast<int32_t>(read_bits(scales_, g, p_)), scale_top(p_));
     if (minima_)
       out.minimum = p_ == 16
                         ? half_to_float(read_half(minima_, g))
-                        : decode_parameter(super_minimum_, sign_extend(read_code(minima_, g, p_), p_), minimum_top(p_));
+                        : decode_parameter(super_minimum_, sign_extend(read_bits(minima_, g, p_), p_), minimum_top(p_));
     else if (zeros_)
-      out.minimum = minimum_of_zero(read_code(zeros_, g, bits_), out.scale);
+      out.minimum = minimum_of_zero(read_bits(zeros_, g, bits_), out.scale);
     else
       out.minimum = -centre_ * out.scale;
     return out;
@@ -112,14 +104,14 @@ GridLayout GridFormat::layout(uint64_t cols) const noexcept {
   GridLayout layout;
   layout.group = group(cols);
   layout.groups_per_row = div_up(cols, layout.group);
-  layout.code_bytes = stream_bytes(cols, options_.bits);
-  layout.parameter_bytes = stream_bytes(layout.groups_per_row, options_.parameter_bits);
+  layout.code_bytes = stream_bytes(cols, static_cast<unsigned>(options_.bits));
+  layout.parameter_bytes = stream_bytes(layout.groups_per_row, static_cast<unsigned>(options_.parameter_bits));
   int next = 1;
   layout.scales = next++;
   if (options_.zero == "minimum") layout.minima = next++;
   if (options_.zero == "integer") {
     layout.zeros = next++;
-    layout.zero_bytes = stream_bytes(layout.groups_per_row, options_.bits);
+    layout.zero_bytes = stream_bytes(layout.groups_per_row, static_cast<unsigned>(options_.bits));
   }
   if (options_.parameter_bits < 16) {
     layout.row_scales = next++;
@@ -172,7 +164,7 @@ void GridFormat::unpack(Shape shape, std::span<const std::span<const std::byte>>
       const GroupParameters group = reader(g);
       const uint64_t end = std::min((g + 1) * at.group, shape.cols);
       for (uint64_t j = g * at.group; j < end; ++j)
-        out[j] = group.scale * static_cast<float>(read_code(codes, j, options_.bits)) + group.minimum;
+        out[j] = group.scale * static_cast<float>(read_bits(codes, j, options_.bits)) + group.minimum;
     }
     if (at.columns >= 0) {
       const std::byte* columns = parts[static_cast<size_t>(at.columns)].data();
@@ -238,7 +230,7 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
     for (uint64_t j = 0; j < shape.cols; ++j) {
       const uint8_t code = codes.codes[row * shape.cols + j];
       WHIT_CHECK(code < levels());
-      write_code(to, j, options_.bits, code);
+      write_bits(to, j, options_.bits, code);
     }
     const float* scale = parameters.scale.data() + row * groups;
     const float* minimum = parameters.minimum.data() + row * groups;
@@ -256,15 +248,15 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
         if (minima) write_half(minima, g, nearest_half(minimum[g]));
       } else {
         const float super = round_to_half(largest_scale), super_minimum = round_to_half(largest_minimum);
-        write_code(scales, g, p,
+        write_bits(scales, g, p,
                    static_cast<uint32_t>(encode_parameter(scale[g], largest_scale, super, scale_top(p))) & mask);
         if (minima)
-          write_code(
+          write_bits(
               minima, g, p,
               static_cast<uint32_t>(encode_parameter(minimum[g], largest_minimum, super_minimum, minimum_top(p))) &
                   mask);
       }
-      if (zeros) write_code(zeros, g, options_.bits, nearest_zero(minimum[g], scale[g], levels()));
+      if (zeros) write_bits(zeros, g, options_.bits, nearest_zero(minimum[g], scale[g], levels()));
     }
     // What was not rounded by round_parameters would be stored as something else than its maker believes.
     const RowReader reader(*this, at, views, row);
@@ -299,7 +291,7 @@ AffineCodes GridFormat::unpack_codes(const Packed& packed) const {
   for (uint64_t row = 0; row < shape.rows; ++row) {
     for (uint64_t j = 0; j < shape.cols; ++j)
       codes.codes[row * shape.cols + j] =
-          static_cast<uint8_t>(read_code(views[0].data() + row * at.code_bytes, j, options_.bits));
+          static_cast<uint8_t>(read_bits(views[0].data() + row * at.code_bytes, j, options_.bits));
     const RowReader reader(*this, at, views, row);
     for (uint64_t g = 0; g < groups; ++g) {
       const GroupParameters group = reader(g);
@@ -311,6 +303,18 @@ AffineCodes GridFormat::unpack_codes(const Packed& packed) const {
     for (uint64_t j = 0; j < shape.cols; ++j)
       parameters.column.push_back(half_to_float(read_half(views[static_cast<size_t>(at.columns)].data(), j)));
   return codes;
+}
+
+void settle_group_options(GridOptions& options, const Json& said, const std::string& where) {
+  if (options.group == 0) {
+    if (!said.contains("parameter_bits")) options.parameter_bits = 16;
+    if (options.parameter_bits != 16)
+      refuse_option(where, "one group per row has parameters of 16 bits",
+                    fmt::format("parameter_bits {}", options.parameter_bits));
+  }
+  if (options.bits == 7) refuse_option(where, "bits must be 2, 3, 4, 5, 6 or 8", "7");
+  if (options.parameter_bits != 6 && options.parameter_bits != 8 && options.parameter_bits != 16)
+    refuse_option(where, "parameter_bits must be 6, 8 or 16", fmt::format("{}", options.parameter_bits));
 }
 
 FormatPtr format_factories::make_grid(const Json& json, const std::string& where) {
@@ -325,15 +329,7 @@ FormatPtr format_factories::make_grid(const Json& json, const std::string& where
     if (options.zero != "symmetric")
       refuse_option(where, "row and column scales have symmetric levels", "zero " + options.zero);
   }
-  if (options.group == 0) {
-    if (!json.contains("parameter_bits")) options.parameter_bits = 16;
-    if (options.parameter_bits != 16)
-      refuse_option(where, "one group per row has parameters of 16 bits",
-                    fmt::format("parameter_bits {}", options.parameter_bits));
-  }
-  if (options.bits == 7) refuse_option(where, "bits must be 2, 3, 4, 5, 6 or 8", "7");
-  if (options.parameter_bits != 6 && options.parameter_bits != 8 && options.parameter_bits != 16)
-    refuse_option(where, "parameter_bits must be 6, 8 or 16", fmt::format("{}", options.parameter_bits));
+  settle_group_options(options, json, where);
   if (options.group != 0 && (options.group < 16 || options.group % 8 != 0))
     refuse_option(where, "group must be 0 or a multiple of 8 from 16 to 128", fmt::format("{}", options.group));
   return std::make_shared<GridFormat>(options);

@@ -41,6 +41,10 @@ struct GridOptions {
   }
 };
 
+// Defaults that follow from other options of groups, and what must not be: ErrorKind::usage. `said`: what was asked
+// for.
+void settle_group_options(GridOptions& options, const Json& said, const std::string& where);
+
 // Where things are in parts(); -1 for a part that these options do not have.
 struct GridLayout {
   uint64_t group = 0, groups_per_row = 0;

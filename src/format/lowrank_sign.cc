@@ -74,7 +74,7 @@ void LowrankSignFormat::unpack(Shape shape, std::span<const std::span<const std:
       std::array<Lanes, 16> sums;
       for (uint64_t s = 0; table && s < 16; ++s) sums[s] = signed_sum(s, terms, width);
       for (uint64_t i = 0; i < count; ++i) {
-        const uint64_t signs = read_bits(parts[kU].data() + (begin + i) * u_bytes, k, 4);
+        const uint64_t signs = read_bits_at(parts[kU].data() + (begin + i) * u_bytes, k, 4);
         if (!table) sums[signs] = signed_sum(signs, terms, width);
         float* row = out + i * shape.cols + left;
         for (uint64_t j = 0; j < width; ++j) row[j] += sums[signs][j];

@@ -69,6 +69,7 @@ class Importance : public Method {
  public:
   virtual void score(TensorState& state, const MethodContext& context) const = 0;
   virtual bool needs_statistics() const = 0;
+  virtual uint64_t scratch_bytes(Shape) const { return 0; }  // as Quantizer's, the scores not counted
 };
 
 // weight + scores -> mask. Sets state.mask, puts zeros into state.weights and may repair the weights that are kept.
@@ -78,6 +79,7 @@ class Pruner : public Method {
   virtual bool needs_statistics() const = 0;
   virtual bool needs_scores() const = 0;
   virtual uint64_t scratch_bytes(Shape shape) const = 0;  // as Quantizer's
+  virtual std::optional<NmPattern> pattern() const { return std::nullopt; }  // of the mask, where it has one
 };
 
 // weight + statistics + format -> codes. Sets state.packed; leaves state.weights alone. One thread at a time an instance.

@@ -7,6 +7,7 @@
 #include "format/bit_stream.h"
 #include "format/format.h"
 #include "format/grid.h"
+#include "format/nm_sign.h"
 
 namespace whit {
 namespace {
@@ -48,6 +49,25 @@ void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::Store
   m.row_scales_bytes = static_cast<size_t>(at.row_scale_count) * 2;
   for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j)
     columns.push_back(half_to_float(read_half(part(at.columns).data(), j)));
+}
+
+void nm_sign_parts(const NmSignFormat& format, const StoredTensor& tensor, cpu::StoredMatrix& m,
+                   std::vector<float>& columns) {
+  const NmPattern pattern = format.kept_pattern();
+  m.storage = cpu::Storage::nm_sign;
+  m.row_bytes = pattern.row_bytes(m.cols);
+  m.group = cpu::padded(m.cols);
+  m.groups = 1;
+  m.offset = 1;
+  m.kept = pattern.n;
+  m.of = pattern.m;
+  m.masks = format.masks().empty() ? nullptr : format.masks().data();
+  m.signs = bytes(tensor.parts[1]);
+  m.signs_end = m.signs + tensor.parts[1].size();
+  m.signs_row_bytes = format.sign_bytes(m.cols);
+  m.scales = bytes(tensor.parts[2]);
+  for (size_t j = 0; format.has_columns() && j < m.cols; ++j)
+    columns.push_back(half_to_float(read_half(tensor.parts[3].data(), j)));
 }
 
 // +-scale / 2 by one bit each, a half scale for every row, `scale_stride` bytes apart: a symmetric grid of one bit.
@@ -118,6 +138,8 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     blocks(Storage::q4_1, 20, 0, true);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
     grid_parts(*grid, tensor, m, columns);
+  else if (const auto* signs = dynamic_cast<const NmSignFormat*>(tensor.format.get()))
+    nm_sign_parts(*signs, tensor, m, columns);
   else
     throw Error(ErrorKind::input, "the runtime has no kernel for this storage format", "tensor " + tensor.name, name,
                 "run it with --executor torch where that is offered, or convert the tensor");

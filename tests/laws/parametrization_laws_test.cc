@@ -13,6 +13,7 @@ namespace {
 std::vector<FormatPtr> learnable() {
   std::vector<FormatPtr> all = tests::affine_variants();
   for (const char* name : {"f32", "f16", "bf16"}) all.push_back(make_format(name));
+  for (const FormatPtr& format : tests::sparse_variants()) all.push_back(format);
   return all;
 }
 
@@ -20,6 +21,7 @@ Packed packed_unit(const FormatPtr& format, const TensorState& unit) {
   ThreadPool pool(1);
   TensorState state = unit;
   state.plan = format;
+  if (const auto pattern = format->pattern()) tests::prune_to(*pattern, state);
   make_quantizer("rtn", {{"range", "minmax"}})->quantize(state, {pool});
   return *state.packed;
 }
@@ -72,6 +74,30 @@ TEST(ParametrizationLaws, DescendsAndStaysWhatItShows) {
     }
     // Parameters of 6 bits are half a part in 63 off at most, minima half a part in 31.
     EXPECT_LT(difference, 1e-3 * size) << format->label();
+  }
+}
+
+// Whatever is learned, what was pruned stays zero, and no step moves it.
+TEST(ParametrizationLaws, ZerosStay) {
+  const TensorState unit = tests::make_unit(4, 72, nullptr, 34, false);
+  for (const FormatPtr& format : tests::sparse_variants()) {
+    const Packed packed = packed_unit(format, unit);
+    const std::vector<uint8_t> mask = stored_mask(packed);
+    const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
+    mean(square(learned->materialize() - Tensor::from(unit.weights) * 2.0)).backward();
+    for (const ParameterGroup& group : learned->parameters())
+      for (Tensor tensor : group.tensors) {
+        const NoGrad guard;
+        if (tensor.count() == static_cast<int64_t>(mask.size())) {
+          const std::vector<float> gradient = tensor.grad().values();
+          for (size_t k = 0; k < mask.size(); ++k) ASSERT_TRUE(mask[k] || gradient[k] == 0) << format->label();
+        }
+        tensor.assign(tensor + 0.3);
+      }
+    EXPECT_EQ(stored_mask(learned->encode()), mask) << format->label();
+    const Matrix shown = learned->materialize().matrix(), stored = tests::unpacked(learned->encode());
+    for (size_t k = 0; k < mask.size(); ++k)
+      if (!mask[k]) ASSERT_TRUE(shown.data[k] == 0 && stored.data[k] == 0) << format->label();
   }
 }
 

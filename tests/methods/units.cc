@@ -43,6 +43,14 @@ std::shared_ptr<UnitStatistics> random_statistics(size_t cols, size_t tokens, ui
   return statistics;
 }
 
+std::shared_ptr<UnitStatistics> uncorrelated(const std::vector<float>& mean_squares) {
+  auto statistics = std::make_shared<UnitStatistics>();
+  statistics->tokens = 1;
+  statistics->gram = Matrix(mean_squares.size(), mean_squares.size());
+  for (size_t j = 0; j < mean_squares.size(); ++j) statistics->gram.row(j)[j] = mean_squares[j];
+  return statistics;
+}
+
 TensorState make_unit(size_t rows, size_t cols, FormatPtr plan, uint64_t seed, bool statistics) {
   TensorState state;
   state.unit.name = "blk.0.test.weight";
@@ -93,6 +101,42 @@ std::vector<FormatPtr> affine_variants() {
     all.push_back(make_format("grid", {{"bits", bits}, {"group", 0}, {"columns", true}}));
   }
   return all;
+}
+
+std::vector<FormatPtr> sparse_variants() {
+  std::vector<FormatPtr> all;
+  const std::pair<int, int> patterns[] = {{2, 4}, {4, 8}, {6, 8}, {3, 16}};
+  const char* zeros[] = {"minimum", "integer", "symmetric"};
+  size_t turn = 0;
+  for (const auto& [n, m] : patterns) {
+    for (const int bits : {2, 3, 4, 8}) {
+      const Json options = {{"n", n},
+                            {"m", m},
+                            {"bits", bits},
+                            {"group", turn % 4 == 3 ? 0 : 32},
+                            {"parameter_bits", turn % 4 == 3 ? 16 : 8},
+                            {"zero", zeros[turn % 3]}};
+      all.push_back(make_format("nm_grid", options));
+      ++turn;
+    }
+    all.push_back(make_format("nm_f16", {{"n", n}, {"m", m}}));
+  }
+  return all;
+}
+
+std::vector<FormatPtr> sign_variants() {
+  std::vector<FormatPtr> all = {make_format("lowrank_sign", {{"rank", 24}}),
+                                make_format("lowrank_sign", {{"bits", 1.5}})};
+  for (const auto& [n, m] : std::vector<std::pair<int, int>>{{2, 8}, {3, 16}, {1, 4}, {5, 7}, {8, 8}})
+    for (const bool columns : {false, true})
+      all.push_back(make_format("nm_sign", {{"n", n}, {"m", m}, {"columns", columns}}));
+  return all;
+}
+
+void prune_to(NmPattern pattern, TensorState& state) {
+  ThreadPool pool(1);
+  make_importance("magnitude", Json::object())->score(state, {pool});
+  make_pruner("nm", {{"n", pattern.n}, {"m", pattern.m}})->prune(state, {pool});
 }
 
 }  // namespace whit::tests

@@ -14,6 +14,8 @@ namespace whit::tests {
 Matrix random_weights(size_t rows, size_t cols, uint64_t seed);
 // Mean of x x^T over `tokens` correlated inputs; full rank when tokens > cols.
 std::shared_ptr<UnitStatistics> random_statistics(size_t cols, size_t tokens, uint64_t seed);
+// A gram matrix that is diagonal: mean squares of uncorrelated inputs.
+std::shared_ptr<UnitStatistics> uncorrelated(const std::vector<float>& mean_squares);
 TensorState make_unit(size_t rows, size_t cols, FormatPtr plan, uint64_t seed, bool statistics = true);
 
 // Packed bytes as floats.
@@ -23,5 +25,11 @@ double trace_error(const Matrix& a, const Matrix& b, const Matrix& h);
 
 // Every affine format, grid in variants in which every pair of values of two of its options meets (three group sizes).
 std::vector<FormatPtr> affine_variants();
+// Formats that store an N:M mask: nm_grid in variants of patterns, bits and parameters, nm_f16.
+std::vector<FormatPtr> sparse_variants();
+// Formats of signs, which only their own quantizers write: lowrank_sign, nm_sign.
+std::vector<FormatPtr> sign_variants();
+// Prunes to N:M by magnitude.
+void prune_to(NmPattern pattern, TensorState& state);
 
 }  // namespace whit::tests

@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "format/lowrank_sign.h"
+#include "format/nm_sign.h"
 #include "runtime/attention.h"
 #include "runtime/cpu/dispatch.h"
 #include "runtime/linear.h"
@@ -60,6 +61,21 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     fill(f.g, shape.cols);
     return std::make_shared<Packed>(lowrank->pack(f));
   }
+  if (const auto nm = as_nm_sign(format)) {
+    const NmPattern pattern = nm->kept_pattern();
+    NmSigns s{shape, std::vector<int8_t>(shape.count(), 0), {}, {}};
+    for (uint64_t i = 0; i < shape.rows; ++i) {
+      s.scales.push_back(i == 0 ? 0.0f : wild(rng));
+      for (uint64_t begin = 0; begin < shape.cols; begin += pattern.m) {
+        const uint64_t size = std::min<uint64_t>(pattern.m, shape.cols - begin);
+        for (unsigned left = pattern.kept_of(size); left > 0;)
+          if (int8_t& sign = s.signs[i * shape.cols + begin + rng.below(size)]; sign == 0)
+            sign = rng.below(2) ? 1 : -1, --left;
+      }
+    }
+    for (uint64_t j = 0; nm->has_columns() && j < shape.cols; ++j) s.columns.push_back(wild(rng));
+    return std::make_shared<Packed>(nm->pack(s));
+  }
   std::vector<float> weights;
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
   return std::make_shared<Packed>(pack_dense(format, shape, weights));
@@ -80,6 +96,9 @@ std::vector<FormatPtr> all_formats() {
     formats.push_back(make_format(
         "grid", {{"bits", bits}, {"group", 0}, {"parameter_bits", 16}, {"zero", "symmetric"}, {"columns", true}}));
   }
+  for (const auto& [n, m] :
+       std::vector<std::pair<int, int>>{{2, 8}, {3, 16}, {1, 8}, {8, 8}, {16, 32}, {5, 7}, {2, 24}, {1, 1}})
+    formats.push_back(make_format("nm_sign", {{"n", n}, {"m", m}, {"columns", n % 2 == 0}}));
   for (const int rank : {8, 24, 200}) formats.push_back(make_format("lowrank_sign", {{"rank", rank}}));
   return formats;
 }

@@ -224,6 +224,10 @@ std::vector<uint8_t> nearest_codes(const AffineFitInput& in, const AffineParamet
       if (!in.mask) continue;
       for (size_t j = 0; j < cols; ++j) {
         if (in.mask[i * cols + j]) continue;
+        if (in.format.pattern()) {  // the format stores the mask, zeros have no code
+          row[j] = 0;
+          continue;
+        }
         const int zero =
             zero_code(p.scale[i * groups + j / group], p.minimum[i * groups + j / group], in.format.levels());
         WHIT_CHECK(zero >= 0);  // callers check with require_exact_zero

@@ -18,8 +18,12 @@ bool all_finite(const std::vector<float>& values) {
 }  // namespace
 
 void check_unit(const TensorState& state) {
+  if (!state.plan) throw Error(ErrorKind::usage, "a unit has no format to be stored in", state.unit.name);
+  check_weights(state);
+}
+
+void check_weights(const TensorState& state) {
   const std::string& name = state.unit.name;
-  if (!state.plan) throw Error(ErrorKind::usage, "a unit has no format to be stored in", name);
   WHIT_CHECK(state.mask.empty() || state.mask.size() == state.weights.data.size());
   if (!all_finite(state.weights.data))
     throw Error(ErrorKind::numeric, "weights hold NaN or infinity", name, "", "the model file is damaged or diverged");
@@ -56,7 +60,21 @@ AffineFitInput fit_input(const TensorState& state, const AffineFormat& format, s
           state.source_group};
 }
 
+void require_pattern(const TensorState& state, NmPattern pattern) {
+  const uint64_t cols = state.weights.cols, groups = div_up(cols, pattern.m);
+  const std::string wanted = std::to_string(pattern.n) + ":" + std::to_string(pattern.m);
+  if (state.mask.empty())
+    throw Error(ErrorKind::usage, "the format stores " + wanted + " sparse matrices, and the unit is not pruned",
+                state.unit.name, "", "put a prune step with the same n and m before");
+  for (size_t i = 0; i < state.weights.rows; ++i)
+    if (const uint64_t g = first_other_group(pattern, state.mask.data() + i * cols, cols); g < groups)
+      throw Error(ErrorKind::usage, "the format stores " + wanted + " sparse matrices, and the mask is another",
+                  state.unit.name, "row " + std::to_string(i) + ", group " + std::to_string(g),
+                  "give the prune step the n and m of the format");
+}
+
 void require_exact_zero(const TensorState& state, const AffineFormat& format, const AffineParameters& parameters) {
+  if (const auto pattern = format.pattern()) return require_pattern(state, *pattern);
   if (state.mask.empty()) return;
   const uint64_t cols = state.weights.cols, group = format.group(cols), groups = parameters.groups_per_row;
   for (size_t i = 0; i < state.weights.rows; ++i)
@@ -71,13 +89,14 @@ void require_exact_zero(const TensorState& state, const AffineFormat& format, co
     }
 }
 
-StageReport measure_loss(const TensorState& state) {
-  const Packed& packed = *state.packed;
-  const Matrix& weights = state.weights;
-  const auto parts = packed.views();
+namespace {
+
+// fill(begin, count, out): rows [begin, begin + count) of what became of the weights `before`.
+template <class Fill>
+StageReport measure(const TensorState& state, const Matrix& before, const Fill& fill) {
   const bool weighted = state.statistics && state.statistics->tokens > 0;
   constexpr size_t kRows = 512;  // 3 MB of scratch at 1536 inputs
-  std::vector<float> difference(std::min(kRows, weights.rows) * weights.cols);
+  std::vector<float> difference(std::min(kRows, before.rows) * before.cols);
   std::vector<double> forms(kRows);
   double loss = 0, whole = 0;
   const auto add = [&](MatrixView view, double& sum) {
@@ -89,18 +108,34 @@ StageReport measure_loss(const TensorState& state) {
     quadratic_forms(view, state.statistics->gram, out);
     for (const double form : out) sum += form;
   };
-  for (size_t begin = 0; begin < weights.rows; begin += kRows) {
-    const size_t count = std::min(kRows, weights.rows - begin);
-    packed.format->unpack(packed.shape, parts, begin, count, difference.data());
-    const float* original = weights.row(begin);
-    for (size_t k = 0; k < count * weights.cols; ++k) difference[k] -= original[k];
-    add({difference.data(), count, weights.cols, weights.cols}, loss);
-    add({original, count, weights.cols, weights.cols}, whole);
+  for (size_t begin = 0; begin < before.rows; begin += kRows) {
+    const size_t count = std::min(kRows, before.rows - begin);
+    fill(begin, count, difference.data());
+    const float* original = before.row(begin);
+    for (size_t k = 0; k < count * before.cols; ++k) difference[k] -= original[k];
+    add({difference.data(), count, before.cols, before.cols}, loss);
+    add({original, count, before.cols, before.cols}, whole);
   }
   StageReport report;
   report.loss = std::max(loss, 0.0);
   report.relative_loss = whole > 0 ? report.loss / whole : 0.0;
   return report;
+}
+
+}  // namespace
+
+StageReport measure_loss(const TensorState& state) {
+  const Packed& packed = *state.packed;
+  const auto parts = packed.views();
+  return measure(state, state.weights, [&](size_t begin, size_t count, float* out) {
+    packed.format->unpack(packed.shape, parts, begin, count, out);
+  });
+}
+
+StageReport measure_change(const TensorState& state, const Matrix& before) {
+  return measure(state, before, [&](size_t begin, size_t count, float* out) {
+    std::copy_n(state.weights.row(begin), count * state.weights.cols, out);
+  });
 }
 
 }  // namespace whit

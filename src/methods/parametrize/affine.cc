@@ -3,7 +3,8 @@
 // u lives in units of a step, so one learning rate fits all groups. Scales and columns are s0 exp(theta) and the
 // minimum is m0 + s0 phi: theta = phi = 0 at the start, so what materialize() shows first is what was stored, to the
 // last bit, and signs stay. A zero point is an integer z rounded straight-through, with m = -z s; symmetric levels have
-// no m of their own. Scales are rounded to what the format stores by encode() alone.
+// no m of their own. Scales are rounded to what the format stores by encode() alone. Where the format stores a mask it
+// is fixed: pruned weights are zero, and no gradient reaches their codes.
 #include <algorithm>
 #include <cmath>
 
@@ -42,6 +43,10 @@ class AffineParametrization final : public Parametrization {
       column_theta_ = Tensor::full({1, static_cast<int64_t>(shape_.cols)}, 0).requires_grad();
     }
     position_ = Tensor::from(start_positions(codes, weights)).requires_grad();
+    mask_ = codes.mask;
+    if (!mask_.empty())
+      kept_ = Tensor::from(std::vector<float>(mask_.begin(), mask_.end()),
+                           {static_cast<int64_t>(shape_.rows), static_cast<int64_t>(shape_.cols)});
   }
 
   Tensor materialize() const override {
@@ -49,7 +54,7 @@ class AffineParametrization final : public Parametrization {
     const Tensor q = round_ste(clamp(position_, 0, format_->levels() - 1.0));
     Tensor w = spread(scale) * q + spread(minima(scale));
     if (column_) w = w * (column_ * exp(column_theta_));
-    return w;
+    return kept_ ? w * kept_ : w;
   }
 
   Packed encode() const override {
@@ -64,6 +69,7 @@ class AffineParametrization final : public Parametrization {
     format_->round_parameters(shape_, codes.parameters);
     const std::vector<float> positions = checked(position_.values());
     codes.codes.resize(positions.size());
+    codes.mask = mask_;
     const float top = static_cast<float>(format_->levels() - 1);
     for (size_t k = 0; k < positions.size(); ++k)
       codes.codes[k] = static_cast<uint8_t>(std::nearbyint(std::clamp(positions[k], 0.0f, top)));
@@ -133,7 +139,8 @@ class AffineParametrization final : public Parametrization {
   Shape shape_;
   AffineFreedom::Kind kind_;
   uint64_t groups_ = 1, group_ = 1;
-  Tensor scale_, minimum_, column_;                      // where learning starts
+  std::vector<uint8_t> mask_;                            // [rows, cols], 1 = kept; empty: all
+  Tensor scale_, minimum_, column_, kept_;               // where learning starts; the mask
   Tensor position_, theta_, phi_, zero_, column_theta_;  // what is learned
 };
 

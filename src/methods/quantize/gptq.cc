@@ -14,10 +14,10 @@
 // Needs the gram matrix [m, m]; memory 4 (3 n m + 2 m^2) bytes and 20 m^2 inside the factorization; time n m^2 + m^3.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/checked.h"
 #include "methods/math/affine_kernels.h"
+#include "methods/math/gram_factor.h"
 #include "methods/math/unit_state.h"
 #include "methods/registry.h"
 
@@ -44,51 +44,16 @@ struct GptqOptions {
   }
 };
 
-struct Factor {
-  std::vector<size_t> order;  // column of the matrix at each position
-  Matrix upper;               // U of the permuted, damped gram matrix
-  double damp_ratio = 0;
-};
-
-Factor factorize(const Matrix& gram, const GptqOptions& options, const std::string& unit) {
-  const size_t n = gram.rows;
-  Factor factor;
-  factor.order.resize(n);
-  std::iota(factor.order.begin(), factor.order.end(), size_t{0});
-  double mean = 0;
-  for (size_t j = 0; j < n; ++j) mean += gram.row(j)[j] / static_cast<double>(n);
-  if (options.act_order)
-    std::stable_sort(factor.order.begin(), factor.order.end(),
-                     [&](size_t a, size_t b) { return gram.row(a)[a] > gram.row(b)[b]; });
-  Matrix h(n, n);
-  for (size_t i = 0; i < n; ++i) {
-    const float* from = gram.row(factor.order[i]);
-    float* to = h.row(i);
-    for (size_t j = 0; j < n; ++j) to[j] = from[factor.order[j]];
-  }
-  // An input that never fired has a zero row and column: any positive pivot leaves it out of everybody's way.
-  for (size_t i = 0; i < n; ++i)
-    if (h.row(i)[i] == 0) h.row(i)[i] = static_cast<float>(mean > 0 ? mean : 1.0);
-  const double unit_damp = mean > 0 ? mean : 1.0;
-  for (double ratio = options.damp_ratio; ratio <= 1e3; ratio = ratio == 0 ? 1e-6 : ratio * 10) {
-    factor.damp_ratio = ratio;
-    if (inverse_cholesky_upper(h, ratio * unit_damp, factor.upper)) return factor;
-  }
-  throw Error(ErrorKind::numeric, "the gram matrix of the inputs cannot be factorized at any damping", unit, "",
-              "calibrate on more text");
-}
-
 class Gptq final : public Quantizer {
  public:
   explicit Gptq(const GptqOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
   bool accepts(const Format& format) const override { return dynamic_cast<const AffineFormat*>(&format) != nullptr; }
   bool needs_statistics() const override { return true; }
-  uint64_t scratch_bytes(Shape shape, const Format&) const override {
-    // Moving copy of the weights and a block of errors; codes; scales and minima (groups of 32, and the source's own); three
-    // doubles of the factorization.
+  uint64_t scratch_bytes(Shape shape, const Format& format) const override {
+    // Moving copy of the weights and a block of errors; codes; scales and minima (groups of 32, and the source's own).
     return shape.rows * (shape.cols + kBlock) * sizeof(float) + shape.count() + shape.count() / 2 +
-           24 * shape.cols * shape.cols;
+           (format.pattern() ? 2 * shape.count() : 0) + gram_factor_bytes(shape.cols);
   }
 
   StageReport quantize(TensorState& state, const MethodContext& context) const override {
@@ -102,7 +67,7 @@ class Gptq final : public Quantizer {
     if (!state.statistics || state.statistics->tokens == 0)
       throw Error(ErrorKind::usage, "gptq needs statistics of the unit's inputs and there are none", state.unit.name,
                   "", "calibrate first, or rtn");
-    const Factor& factor = factor_of(state);
+    const GramFactor& factor = factor_of(state);
 
     std::vector<float> importance;
     if (options_.importance == "activations") importance = input_importance(state);
@@ -117,6 +82,7 @@ class Gptq final : public Quantizer {
     codes.shape = shape;
     codes.parameters = fit_affine(fit_input(state, *format, importance), options_.fit, context.pool);
     require_exact_zero(state, *format, codes.parameters);
+    if (format->pattern()) codes.mask = state.mask;
     round_with_feedback(state, *format, factor, codes, context.pool);
     state.packed = format->pack(codes);
     StageReport report = measure_loss(state);
@@ -125,24 +91,25 @@ class Gptq final : public Quantizer {
   }
 
  private:
-  // The factorization of 1536 inputs costs more than rounding a few hundred rows, and whoever tries several formats on one
-  // unit asks with the same statistics each time; so the last one is kept. An instance serves one thread at a time.
-  const Factor& factor_of(const TensorState& state) const {
+  // The factorization of 1536 inputs costs more than rounding a few hundred rows, and whoever tries several formats on
+  // one unit asks with the same statistics each time; so the last one is kept. An instance serves one thread at a time.
+  const GramFactor& factor_of(const TensorState& state) const {
     if (seen_.lock() != state.statistics) {
       seen_.reset();
-      factor_ = factorize(state.statistics->gram, options_, state.unit.name);
+      factor_ = factorize_gram(state.statistics->gram, options_.damp_ratio, options_.act_order, state.unit.name);
       seen_ = state.statistics;
     }
     return factor_;
   }
 
-  static void round_with_feedback(const TensorState& state, const AffineFormat& format, const Factor& factor,
+  static void round_with_feedback(const TensorState& state, const AffineFormat& format, const GramFactor& factor,
                                   AffineCodes& codes, ThreadPool& pool) {
     const size_t rows = codes.shape.rows, cols = codes.shape.cols;
     const std::vector<size_t>& order = factor.order;
     const AffineParameters& p = codes.parameters;
     const uint64_t group = format.group(cols), groups = p.groups_per_row;
     const float top = static_cast<float>(format.levels() - 1);
+    const bool sparse = format.pattern().has_value();  // zeros have no code
 
     Matrix work(rows, cols);  // columns in the order of rounding
     pool.parallel_for(rows, 1, [&](size_t begin, size_t end, int) {
@@ -171,7 +138,7 @@ class Gptq final : public Quantizer {
           if (!state.mask.empty())
             for (size_t k = 0; k < count; ++k) {
               keep[k] = state.mask[i * cols + order[b + k]];
-              zero[k] = keep[k] ? 0 : static_cast<uint8_t>(zero_code(scale[k], minimum[k], format.levels()));
+              zero[k] = keep[k] || sparse ? 0 : static_cast<uint8_t>(zero_code(scale[k], minimum[k], format.levels()));
             }
           const FeedbackRow row{work.row(i) + b,
                                 error.row(i),
@@ -194,7 +161,7 @@ class Gptq final : public Quantizer {
 
   GptqOptions options_;
   mutable std::weak_ptr<const UnitStatistics> seen_;
-  mutable Factor factor_;
+  mutable GramFactor factor_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/clamp.h>
@@ -68,6 +69,35 @@ class RoundSte : public torch::autograd::Function<RoundSte> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
                                                  torch::autograd::variable_list gradients) {
     return gradients;
+  }
+};
+
+// 1 for the n largest magnitudes along the last dimension of at most 32, exactly n. A magnitude's last 5 bits make room
+// for its place, so that all keys of a group differ and one more maximum drops one more of them.
+at::Tensor largest(const at::Tensor& x, int64_t n) {
+  const int64_t m = x.size(-1);
+  const at::Tensor place = at::arange(m - 1, -1, -1, x.options().dtype(at::kInt));
+  at::Tensor keys = x.abs().view(at::kInt).bitwise_and(~31).bitwise_or(place), least;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i > 0) keys = keys.masked_fill(keys == least, -1);
+    least = keys.amax(-1, /*keepdim=*/true);
+  }
+  return (keys == least).logical_or(keys == -1).to(x.scalar_type());
+}
+
+class NmSignSte : public torch::autograd::Function<NmSignSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x, int64_t n, int64_t m) {
+    const int64_t rows = x.size(0), cols = x.size(1), whole = cols / m * m, rest = cols - whole;
+    std::vector<at::Tensor> kept;
+    if (whole > 0)
+      kept.push_back(largest(x.narrow(1, 0, whole).reshape({rows, whole / m, m}), n).reshape({rows, whole}));
+    if (rest > 0) kept.push_back(largest(x.narrow(1, whole, rest).contiguous(), (n * rest + m - 1) / m));
+    return at::copysign(kept.size() == 1 ? kept[0] : at::cat(kept, 1), x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients.at(0), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -223,6 +253,11 @@ Tensor clamp(const Tensor& x, double least, double most) { return wrap(at::clamp
 
 Tensor round_ste(const Tensor& x) { return wrap(RoundSte::apply(unwrap(x))); }
 Tensor sign_ste(const Tensor& x) { return wrap(SignSte::apply(unwrap(x))); }
+Tensor nm_sign_ste(const Tensor& x, int64_t n, int64_t m) {
+  const at::Tensor& value = unwrap(x);
+  WHIT_CHECK(value.dim() == 2 && value.scalar_type() == at::kFloat && 0 < n && n <= m && m <= 32);
+  return wrap(NmSignSte::apply(value, n, m));
+}
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   return translated([&] {

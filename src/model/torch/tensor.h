@@ -67,8 +67,8 @@ class NoGrad {
   bool before_;
 };
 
-// While one lives, what is not a product of matrices runs in the calling thread. For many small steps: LibTorch's threads
-// wait for each other by spinning, and so take cores from the products between.
+// While one lives, what is not a product of matrices runs in the calling thread. For many small steps: LibTorch's
+// threads wait for each other by spinning, and so take cores from the products between.
 class SerialOperations {
  public:
   SerialOperations();
@@ -105,6 +105,10 @@ Tensor clamp(const Tensor& x, double least, double most);
 // Straight-through: round to nearest (ties to even) or sign (of +0: +1) forwards, the identity backwards.
 Tensor round_ste(const Tensor& x);
 Tensor sign_ste(const Tensor& x);
+// The same for N:M signs of x [rows, cols]: the sign of the n largest magnitudes of every m consecutive columns (of a
+// last group of r, ceil(n r / m); of equal ones the first), 0 elsewhere. Magnitudes that differ by less than 2^-18 are
+// equal.
+Tensor nm_sign_ste(const Tensor& x, int64_t n, int64_t m);
 
 Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor transpose(const Tensor& x);  // the last two dimensions

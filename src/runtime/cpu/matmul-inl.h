@@ -365,6 +365,27 @@ inline void SignRows(const StoredMatrix& m, size_t begin, size_t end, const floa
   }
 }
 
+// sum of x where the sign is + less the sum where it is -.
+inline void NmSignRows(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
+                       float* HWY_RESTRICT out) {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  for (size_t row = begin; row < end; ++row) {
+    const size_t stored = m.stored_row(row);
+    auto up = hn::Zero(d), down = hn::Zero(d);
+    NmPlanes(m, stored, [&](size_t j, uint64_t plus, uint64_t minus) HWY_ATTR {
+      const size_t count = HWY_MIN(size_t{64}, m.cols - j);
+      for (size_t i = 0; i < count; i += N) {
+        const auto v = hn::LoadU(d, x + j + i);
+        up = hn::Add(up, hn::IfThenElseZero(MaskOfBits(d, plus >> i), v));
+        down = hn::Add(down, hn::IfThenElseZero(MaskOfBits(d, minus >> i), v));
+      }
+    });
+    const float scale = half_to_float(Load16(m.scales + 2 * stored));
+    out[row - begin] = scale * hn::GetLane(hn::SumOfLanes(d, hn::Sub(up, down)));
+  }
+}
+
 inline void combine_sign_rows(const StoredMatrix& m, const float* weights, float* out) noexcept {
   const Floats d;
   const size_t N = hn::Lanes(d);
@@ -402,6 +423,7 @@ inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const fl
   }
 #endif
   if (m.bits == 1) return SignRows(m, begin, end, x, out);
+  if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, out);
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
     if (m.storage == Storage::f32) {
