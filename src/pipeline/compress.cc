@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "data/tokenizer.h"
 #include "pipeline/fit.h"
+#include "pipeline/layerwise.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pause.h"
 #include "pipeline/sensitivity.h"
@@ -42,7 +43,7 @@ class Job {
     result["output"] = request_.output.string();
     result["file_bytes"] = nullptr;
     result["predicted_bytes"] = predicted;
-    result["predicted_peak_bytes"] = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, allocates());
+    result["predicted_peak_bytes"] = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, measures_);
     result["peak_bytes"] = nullptr;
     result["seconds"] = nullptr;
     result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
@@ -114,8 +115,15 @@ class Job {
       if (!request_.budget.empty())
         throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit",
                     request_.budget, "leave out --fit, or use a recipe with an allocate step");
-      return make_plan(*model_, recipe_);
+      Plan plan = make_plan(*model_, recipe_);
+      if (needs_layerwise(plan)) {
+        draw_windows();
+        measures_ = needs_fisher(plan);
+        resolve_layerwise({*model_, windows_, cache_, pool_, progress_}, plan);
+      }
+      return plan;
     }
+    measures_ = true;
     const uint64_t budget =
         request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
     if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
@@ -207,6 +215,7 @@ class Job {
   CalibrationWindows windows_, probe_windows_;
   Json probes_;
   double loss_ = -1;
+  bool measures_ = false;  // sensitivities of the original, which take memory
   bool lossless_ = false;
 };
 

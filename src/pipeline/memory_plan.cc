@@ -22,6 +22,8 @@ uint64_t rounding_bytes(const UnitPlan& unit) {
   for (const UnitStep& step : unit.before)
     if (step.stage == Stage::prune)
       scratch = std::max(scratch, make_pruner(step.method, step.options)->scratch_bytes(shape));
+    else if (step.stage == Stage::importance)
+      scratch = std::max(scratch, make_importance(step.method, step.options)->scratch_bytes(shape));
   // Scores and mask are held until the unit is packed.
   return dense_bytes(unit) + scratch + 2 * unit.bytes + (unit.before.empty() ? 0 : 5 * shape.count());
 }

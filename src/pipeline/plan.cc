@@ -52,6 +52,27 @@ void apply_step(const UnitStep& step, TensorState& state, const MethodContext& c
     make_pruner(step.method, step.options)->prune(state, context);
 }
 
+void check_masks(const UnitPlan& unit) {
+  if (unit.copied) return;
+  const auto text = [](const std::optional<NmPattern>& pattern) {
+    return pattern ? fmt::format("{}:{}", pattern->n, pattern->m) : std::string("no N:M mask");
+  };
+  std::optional<NmPattern> made;
+  bool scored = false;
+  for (const UnitStep& step : unit.before) {
+    scored = scored || step.stage == Stage::importance;
+    if (step.stage != Stage::prune) continue;
+    const auto pruner = make_pruner(step.method, step.options);
+    if (pruner->needs_scores() && !scored)
+      throw Error(ErrorKind::usage, step.method + " prunes by scores and no step makes them", unit.unit.name, "",
+                  "put an importance step (magnitude, wanda, ria, ...) before");
+    made = pruner->pattern();
+  }
+  if (const auto stored = unit.format->pattern(); stored && stored != made)
+    throw Error(ErrorKind::usage, "the format stores a mask that no step makes", unit.unit.name,
+                unit.format->label() + " after " + text(made), "give a prune step and the format the same n and m");
+}
+
 FormatPtr source_format(const Model& model, const UnitSpec& unit) {
   FormatPtr format;
   for (const std::string& member : unit.members) {
@@ -87,6 +108,7 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
     entry.format->check_shape(shape, unit.name);
     entry.bytes = entry.format->bytes(shape);
     entry.unit = std::move(unit);
+    check_masks(entry);
     plan.units.push_back(std::move(entry));
   }
   for (const Step& step : recipe.steps) {

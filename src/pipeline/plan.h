@@ -41,6 +41,10 @@ void apply_step(const UnitStep& step, TensorState& state, const MethodContext& c
 // Applies the steps. A unit that no step matches keeps its source format, or F32 where members differ.
 Plan make_plan(const Model& model, const Recipe& recipe);
 
+// ErrorKind::usage where steps and format of a unit cannot meet: a pruner without scores, a format that stores an N:M mask and
+// a pruner that makes another or none.
+void check_masks(const UnitPlan& unit);
+
 // The format that all members of the unit share in the source, or null.
 FormatPtr source_format(const Model& model, const UnitSpec& unit);
 

@@ -98,6 +98,16 @@ std::vector<float> doubled_halves(std::span<const std::byte> part) {
   return values;
 }
 
+// Rows as the format itself unpacks them: correct for any format and as slow as its plain decoder.
+void decoded_rows(const StoredTensor& tensor, cpu::StoredMatrix& m) {
+  m.storage = cpu::Storage::decoded;
+  m.tensor = &tensor;
+  m.decode = [](const void* of, size_t stored, float* out) noexcept {
+    const auto& rows = *static_cast<const StoredTensor*>(of);
+    rows.format->unpack(rows.shape, rows.parts, stored, 1, out);
+  };
+}
+
 }  // namespace
 
 cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns) {
@@ -136,6 +146,8 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     blocks(Storage::q4_0, 18, 8, false);
   else if (name == "q4_1")
     blocks(Storage::q4_1, 20, 0, true);
+  else if (tensor.format->pattern())
+    decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
     grid_parts(*grid, tensor, m, columns);
   else if (const auto* signs = dynamic_cast<const NmSignFormat*>(tensor.format.get()))

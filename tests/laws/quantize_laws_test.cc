@@ -120,11 +120,19 @@ TEST_P(QuantizeLaws, SparseFormatsKeepTheMask) {
   const auto method = make_quantizer(GetParam(), Json::object());
   ThreadPool one(1), two(2);
   const TensorState unit = tests::make_unit(9, 172, nullptr, 26);
+  const auto refused = [&](TensorState state) {
+    try {
+      method->quantize(state, {one});
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::usage && std::string(error.what()).find(state.unit.name) != std::string::npos;
+    }
+    return false;
+  };
   for (const FormatPtr& format : tests::sparse_variants()) {
     if (!method->accepts(*format)) continue;
     TensorState state = unit;
     state.plan = format;
-    EXPECT_THROW(method->quantize(state, {one}), Error) << format->label() << ": not pruned";
+    EXPECT_TRUE(refused(state)) << format->label() << ": not pruned";
     tests::prune_to(*format->pattern(), state);
     TensorState other = state;
     method->quantize(state, {one});
@@ -138,7 +146,7 @@ TEST_P(QuantizeLaws, SparseFormatsKeepTheMask) {
       EXPECT_EQ(affine->pack(affine->unpack_codes(*state.packed)).parts, state.packed->parts) << format->label();
     }
     state.mask[0] ^= 1;
-    EXPECT_THROW(method->quantize(state, {one}), Error) << format->label() << ": another pattern";
+    EXPECT_TRUE(refused(state)) << format->label() << ": another pattern";
   }
 }
 

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <set>
 
 #include "base/file.h"
 #include "base/half.h"
@@ -243,6 +245,94 @@ TEST_F(CompressTest, FitInterruptedAnywhereEndsInTheSameBytes) {
     }
   }
   EXPECT_EQ(read_file(folder_ / "stopped.gguf"), read_file(folder_ / "whole.gguf"));
+}
+
+// The recipe that stands in the file's manifest, with the text that made it.
+Recipe recipe_of(const std::filesystem::path& file, const std::string& data) {
+  const Json manifest = Json::parse(load_model(file)->metadata.string("whit.manifest"));
+  Recipe recipe = parse_recipe(recipe_to_toml(recipe_from_json(manifest.at("recipe"), "manifest")), "toml");
+  recipe.calibrate.data = data;
+  return recipe;
+}
+
+// Pruned, rounded, packed: every matrix of a block has the pattern in the file, the runtime multiplies by it as
+// LibTorch does, and the sizes are those promised. Rows of 64 and of 172 (a last group of 4).
+TEST_F(CompressTest, PrunedFilesAreSmallerAndRun) {
+  ThreadPool pool(2);
+  const auto f16 = run(request("models/stories260K.gguf", "copy-f16", "f16.gguf"))["file_bytes"].get<uint64_t>();
+  uint64_t last = f16;
+  for (const char* preset : {"wanda-4-8", "wanda-4-8-w4", "sparsegpt-4-8-w3"}) {
+    const auto path = folder_ / (std::string(preset) + ".gguf");
+    const Json result = run(request("models/stories260K.gguf", preset, path.filename()));
+    EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
+    EXPECT_LT(result["file_bytes"].get<uint64_t>(), last) << preset;
+    last = result["file_bytes"].get<uint64_t>();
+    const ModelPtr model = load_model(path);
+    for (const StoredTensor& tensor : model->tensors) {
+      if (!tensor.name.starts_with("blk.") || tensor.dimensions != 2) continue;
+      ASSERT_TRUE(tensor.format->pattern()) << tensor.name;
+      std::vector<float> rows(tensor.shape.count());
+      unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, rows);
+      const auto zeros = static_cast<uint64_t>(std::count(rows.begin(), rows.end(), 0.0f));
+      EXPECT_GE(zeros, tensor.shape.rows * (tensor.shape.cols - tensor.format->pattern()->kept(tensor.shape.cols)));
+    }
+    const Matrix learning = logits(make_torch_scorer(model)), running = logits(make_runtime(model, pool));
+    for (size_t i = 0; i < running.data.size(); ++i) ASSERT_NEAR(running.data[i], learning.data[i], 2e-3) << preset;
+  }
+}
+
+// n of each block is decided from the original and stands resolved in the file: its recipe gives the same bytes.
+TEST_F(CompressTest, LayerwiseMasksAreResolvedInTheManifest) {
+  CompressRequest first = request("llama_gqa", "sparsegpt-4-8", "exact.gguf");
+  first.recipe.calibrate.tokens = 512;
+  first.recipe.steps[0].options["layerwise"] = "exact";
+  const Json result = run(first);
+  EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
+  uint64_t kept = 0, asked = 0;
+  std::set<unsigned> seen;
+  const ModelPtr model = load_model(first.output);
+  for (const StoredTensor& tensor : model->tensors) {
+    if (!tensor.name.starts_with("blk.") || tensor.dimensions != 2) continue;
+    const NmPattern pattern = *tensor.format->pattern();
+    seen.insert(pattern.n);
+    kept += tensor.shape.rows * pattern.kept(tensor.shape.cols);
+    asked += tensor.shape.rows * NmPattern{4, 8}.kept(tensor.shape.cols);
+  }
+  EXPECT_GT(seen.size(), 1u) << "all blocks keep the same";
+  EXPECT_EQ(kept, asked);
+  CompressRequest again = first;
+  again.output = folder_ / "again.gguf";
+  again.recipe = recipe_of(first.output, first.recipe.calibrate.data);
+  std::filesystem::remove_all(folder_ / "cache");
+  run(again);
+  EXPECT_EQ(read_file(again.output), read_file(first.output));
+
+  CompressRequest owl = first;
+  owl.dry_run = true;
+  owl.recipe.steps[0].options["layerwise"] = "owl";
+  owl.recipe.steps[0].options["owl_threshold"] = 3.0;
+  std::set<std::string> labels;
+  const Json predicted = run(owl);
+  for (const Json& row : predicted["plan"]) labels.insert(row["format"].get<std::string>());
+  EXPECT_GT(labels.size(), 2u) << "all blocks keep the same";
+}
+
+TEST_F(CompressTest, MasksThatFormatsCannotStoreAreRefusedBeforeTheWalk) {
+  const auto refused = [&](const char* preset, const auto& change) {
+    CompressRequest wrong = request("models/stories260K.gguf", preset, "out.gguf");
+    change(wrong.recipe.steps);
+    wrong.dry_run = true;
+    try {
+      run(wrong);
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::usage && std::string(error.what()).find("blk.0.") != std::string::npos;
+    }
+    return false;
+  };
+  using Steps = std::vector<Step>;
+  EXPECT_TRUE(refused("wanda-4-8", [](Steps& steps) { steps.erase(steps.begin()); })) << "no scores";
+  EXPECT_TRUE(refused("sparsegpt-4-8", [](Steps& steps) { steps.erase(steps.begin()); })) << "no mask";
+  EXPECT_TRUE(refused("sparsegpt-4-8", [](Steps& steps) { steps[0].options["n"] = 2; })) << "another mask";
 }
 
 TEST_F(CompressTest, ImpossibleRequestsChangeNothing) {

@@ -26,6 +26,17 @@ float wild(Rng& rng) {  // now and then an outlier or a zero
   return kind < 0.07 ? 100.0f * x : x;
 }
 
+// Which weights are kept: the first of each group, one place further in every row.
+std::vector<uint8_t> turning_mask(NmPattern pattern, Shape shape) {
+  std::vector<uint8_t> mask(shape.count(), 0);
+  for (uint64_t i = 0; i < shape.rows; ++i)
+    for (uint64_t j = 0; j < shape.cols; ++j) {
+      const uint64_t begin = j / pattern.m * pattern.m, size = std::min<uint64_t>(pattern.m, shape.cols - begin);
+      mask[i * shape.cols + j] = (j - begin + i) % size < pattern.kept_of(size);
+    }
+  return mask;
+}
+
 // A packed matrix of random codes (or floats) in the format.
 std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape, Rng& rng) {
   if (const auto affine = as_affine(format)) {
@@ -46,6 +57,7 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     if (affine->has_columns())
       for (uint64_t j = 0; j < shape.cols; ++j) p.column.push_back(static_cast<float>(0.5 + rng.uniform()));
     affine->round_parameters(shape, p);
+    if (const auto pattern = format->pattern()) codes.mask = turning_mask(*pattern, shape);
     return std::make_shared<Packed>(affine->pack(codes));
   }
   if (const auto lowrank = as_lowrank_sign(format)) {
@@ -78,6 +90,8 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
   }
   std::vector<float> weights;
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
+  if (const auto pattern = format->pattern())
+    return std::make_shared<Packed>(pack_masked(format, shape, weights, turning_mask(*pattern, shape)));
   return std::make_shared<Packed>(pack_dense(format, shape, weights));
 }
 
@@ -100,6 +114,9 @@ std::vector<FormatPtr> all_formats() {
        std::vector<std::pair<int, int>>{{2, 8}, {3, 16}, {1, 8}, {8, 8}, {16, 32}, {5, 7}, {2, 24}, {1, 1}})
     formats.push_back(make_format("nm_sign", {{"n", n}, {"m", m}, {"columns", n % 2 == 0}}));
   for (const int rank : {8, 24, 200}) formats.push_back(make_format("lowrank_sign", {{"rank", rank}}));
+  formats.push_back(make_format("nm_grid"));
+  formats.push_back(make_format("nm_grid", {{"n", 2}, {"m", 4}, {"bits", 3}, {"group", 64}, {"zero", "symmetric"}}));
+  formats.push_back(make_format("nm_f16", {{"n", 3}, {"m", 16}}));
   return formats;
 }
 
@@ -228,7 +245,7 @@ TEST(Kernels, EveryAffineFormatTimesBytes) {
   ThreadPool pool(2);
   for (const FormatPtr& format : all_formats()) {
     const auto affine = as_affine(format);
-    if (!affine) continue;
+    if (!affine || format->pattern()) continue;  // sparse formats have no kernel: floats only
     for (const Shape shape : shapes_of(*format)) {
       const auto packed = random_packed(format, shape, rng);
       const StoredTensor tensor = make_stored("weight", packed);

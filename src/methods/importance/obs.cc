@@ -4,7 +4,7 @@
 //
 // One-shot: all scores are of the original weights. The sweep that scores weights again after each group has moved them
 // is prune/sparsegpt. H without the factor 2 (only the damping sees it); an input that never fired scores 0.
-// Needs the gram matrix [m, m]; time m^3; memory 24 m^2 bytes inside the factorization.
+// Needs the gram matrix [m, m]; time m^3; memory 48 m^2 bytes inside the factorization.
 #include "methods/math/gram_factor.h"
 #include "methods/math/scores.h"
 #include "methods/math/unit_state.h"

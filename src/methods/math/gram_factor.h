@@ -21,7 +21,8 @@ struct GramFactor {
 // and touches nobody. ErrorKind::numeric naming the unit when no damping helps.
 GramFactor factorize_gram(const Matrix& gram, double damp_ratio, bool act_order, const std::string& unit);
 
-// Held while it runs: the permuted matrix and two doubles per element, and the factor itself.
-inline uint64_t gram_factor_bytes(uint64_t cols) { return 24 * cols * cols; }
+// Held while it runs: the permuted matrix and U in floats; in double the matrix, the identity, the factor, and what
+// solves the triangle twice (LibTorch gives it in columns, it is wanted in rows).
+inline uint64_t gram_factor_bytes(uint64_t cols) { return (2 * sizeof(float) + 5 * sizeof(double)) * cols * cols; }
 
 }  // namespace whit

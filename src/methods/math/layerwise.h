@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "base/options.h"
+#include "base/threads.h"
 #include "format/nm_pattern.h"
+#include "model/torch/matrix.h"
 
 namespace whit {
 
@@ -41,6 +43,15 @@ struct BlockScores {
   std::vector<double> loss;    // [m + 1] what pruning to n of m costs, in nats or any unit common to all blocks
 };
 
+// Adds one unit of a block: its weights and scores [rows, cols], the mean squares of its inputs [cols], and what a
+// squared error of each output costs [rows]. Pruning the weights k of a row costs, inputs taken as uncorrelated, the
+// sum of row_cost w_k^2 mean_square_k; they go in the order of prune/nm.
+void add_unit(const Matrix& weights, const Matrix& scores, std::span<const float> mean_squares,
+              std::span<const float> row_cost, unsigned m, ThreadPool& pool, BlockScores& block);
+
+// Share of the scores of all units of a block above threshold x their mean.
+double outlier_share(std::span<const Matrix> scores, double threshold);
+
 // n of every block, 1 .. m.
 //   owl (arXiv 2310.05175, in the form of STBLLM's released code): with D_i = outlier_share, d_i = range (D_i - min D)
 //   /
@@ -49,9 +60,9 @@ struct BlockScores {
 //   stbllm_paper (arXiv 2408.01803, as its reviews quote it): alpha_i = weight_norm_i / sum weight_norm, n_i = round(m
 //   (alpha_i
 //     + (1 - alpha_i) n / m)), clipped. Never below the target.
-//   exact (ours): from uniform on, the exchange of one weight a group between two blocks that lowers the summed loss
-//   most, as
-//     long as one does and the number of kept weights stays what it is.
+//   exact (ours): from uniform on, the exchange between two blocks that lowers the summed loss most and keeps the
+//   number of
+//     kept weights exactly what it is, as long as one does.
 std::vector<unsigned> layerwise_kept(const LayerwiseOptions& options, NmPattern target,
                                      std::span<const BlockScores> blocks);
 

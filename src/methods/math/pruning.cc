@@ -31,8 +31,8 @@ void require_resolved(const LayerwiseOptions& options, const TensorState& state)
               state.unit.name, "layerwise " + options.layerwise, "layerwise = \"uniform\"");
 }
 
-void select_group(const float* scores, const uint8_t* dead, unsigned size, unsigned kept, uint8_t* mask) noexcept {
-  // The place of each in the order of pruning, by counting: groups are small.
+void pruning_order(const float* scores, const uint8_t* dead, unsigned size, unsigned* order) noexcept {
+  // The place of each by counting those before it: groups are small.
   for (unsigned k = 0; k < size; ++k) {
     unsigned before = 0;
     for (unsigned other = 0; other < size; ++other) {
@@ -41,8 +41,14 @@ void select_group(const float* scores, const uint8_t* dead, unsigned size, unsig
       else
         before += scores[other] < scores[k] || (scores[other] == scores[k] && other < k);
     }
-    mask[k] = before >= size - kept;
+    order[before] = k;
   }
+}
+
+void select_group(const float* scores, const uint8_t* dead, unsigned size, unsigned kept, uint8_t* mask) noexcept {
+  unsigned order[kEnumerativeMost];
+  pruning_order(scores, dead, size, order);
+  for (unsigned k = 0; k < size; ++k) mask[order[k]] = k >= size - kept;
 }
 
 uint64_t pruned_count(double sparsity, uint64_t count) noexcept {

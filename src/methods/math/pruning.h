@@ -20,6 +20,8 @@ void check_scores(const TensorState& state, const char* method);
 // ErrorKind::usage naming the unit unless layerwise is "uniform": whoever walks the model has to resolve it before.
 void require_resolved(const LayerwiseOptions& options, const TensorState& state);
 
+// order[0], order[1], ...: the positions of a group of up to kEnumerativeMost scores as they are pruned.
+void pruning_order(const float* scores, const uint8_t* dead, unsigned size, unsigned* order) noexcept;
 // Of a group of up to kEnumerativeMost scores prunes all but `kept`: mask[k] = 1 for those that stay.
 void select_group(const float* scores, const uint8_t* dead, unsigned size, unsigned kept, uint8_t* mask) noexcept;
 

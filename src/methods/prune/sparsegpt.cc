@@ -14,7 +14,7 @@
 // factor 2 (only the damping sees it); damping is raised tenfold until the factorization succeeds, and reported; inputs
 // that never fired lose their weights first and nothing makes up for them; ties go by index, the lowest first. n counts
 // what is KEPT. Layer-wise N:M as in prune/nm, by the scores of an importance step before it, or Wanda's; the sweep
-// itself needs no scores. Needs the gram matrix [m, m]; memory 8 bytes a weight and 24 m^2 in the factorization; time n
+// itself needs no scores. Needs the gram matrix [m, m]; memory 8 bytes a weight and 48 m^2 in the factorization; time n
 // m^2 / 2 + m^3.
 #include <fmt/format.h>
 

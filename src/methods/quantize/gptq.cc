@@ -11,7 +11,7 @@
 // fit weighs errors by 1 / U_jj^2, which is what an error in column j costs in this very loss; inputs that never fired
 // (H_jj = 0) keep their weights, rounded to nearest, instead of being zeroed; damping is raised tenfold until the
 // factorization succeeds, and reported.
-// Needs the gram matrix [m, m]; memory 4 (3 n m + 2 m^2) bytes and 20 m^2 inside the factorization; time n m^2 + m^3.
+// Needs the gram matrix [m, m]; memory 4 (3 n m + 2 m^2) bytes and 48 m^2 inside the factorization; time n m^2 + m^3.
 #include <algorithm>
 #include <cmath>
 

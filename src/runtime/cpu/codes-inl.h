@@ -340,6 +340,9 @@ inline void DequantizeStored(const StoredMatrix& m, size_t stored, uint8_t* code
       for (; j < m.cols; ++j) out[j] = bfloat16_to_float(Load16(row + 2 * j));
       break;
     }
+    case Storage::decoded:
+      m.decode(m.tensor, stored, out);
+      break;
     default: {
       RowCodes(m, stored, codes);
       const size_t groups = m.groups;

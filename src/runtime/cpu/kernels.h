@@ -18,7 +18,8 @@ inline constexpr size_t kFmaFlops = 12 * 16 * 2 * 64;
 // How the grid stores a group's minimum.
 enum class Zero : uint8_t { minimum, integer, symmetric };
 
-enum class Storage : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_1, grid, nm_sign };
+// `decoded`: by the format's own decoder, a row at a time; for formats without kernels.
+enum class Storage : uint8_t { f32, f16, bf16, decoded, q8_0, q4_0, q4_1, grid, nm_sign };
 
 // A matrix as it is stored. Affine storages: w = column[j] * (scale * (q - offset) + minimum), q a code 0..2^bits - 1,
 // scale and minimum per `group` weights of a row.
@@ -44,6 +45,9 @@ struct StoredMatrix {
   size_t zeros_row_bytes = 0;
   const uint8_t* row_scales = nullptr;
   size_t row_scales_bytes = 0;
+  // decoded only: decode(tensor, stored row, out[cols])
+  const void* tensor = nullptr;
+  void (*decode)(const void* tensor, size_t stored, float* out) noexcept = nullptr;
 
   // nm_sign only (format/nm_sign.h): codes are the masks' numbers, scales the rows' halves; q is 0, 1 (not kept) or 2
   uint32_t kept = 0, of = 0;        // n, m

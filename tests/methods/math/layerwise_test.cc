@@ -78,5 +78,39 @@ TEST(Layerwise, ExactKeepsTheNumberOfWeightsWhereBlocksDiffer) {
   EXPECT_GT(found[1], found[0]);
 }
 
+// Rows of 12: a last group of 4 keeps ceil(n / 2), so one weight more in a full group is not one weight less elsewhere.
+TEST(Layerwise, ExactKeepsTheNumberOfWeightsWithShortGroups) {
+  std::vector<BlockScores> scores = blocks({1, 9});
+  for (BlockScores& block : scores)
+    for (unsigned n = 0; n <= 8; ++n) block.kept[n] = NmPattern{n, 8}.kept(12);
+  EXPECT_EQ(kept("exact", scores), (std::vector<unsigned>{2, 6}));
+}
+
+// One row of 2 x 2, mean squares 1 and 4: losses per weight 1, 16 | 9, 4; magnitude prunes 1 | 2 first, then all.
+TEST(Layerwise, WhatAUnitLoses) {
+  ThreadPool pool(1);
+  Matrix w(1, 4), scores(1, 4);
+  w.data = {1, -2, 3, 1};
+  scores.data = {1, 2, 3, 1};
+  BlockScores block;
+  const std::vector<float> mean_squares = {1, 4, 1, 4}, cost = {0.5f};
+  add_unit(w, scores, mean_squares, cost, 2, pool, block);
+  EXPECT_EQ(block.kept, (std::vector<uint64_t>{0, 2, 4}));
+  EXPECT_EQ(block.loss, (std::vector<double>{0.5 * 30, 0.5 * 5, 0}));
+  EXPECT_NEAR(block.weight_norm * block.weight_norm, 15, 1e-9);
+  add_unit(w, scores, mean_squares, cost, 2, pool, block);
+  EXPECT_EQ(block.loss[1], 5);
+  EXPECT_NEAR(block.weight_norm * block.weight_norm, 30, 1e-9);
+}
+
+TEST(Layerwise, OutliersAreCountedOverAllUnitsOfABlock) {
+  std::vector<Matrix> scores(2, Matrix(1, 4));
+  scores[0].data = {1, 1, 1, 1};
+  scores[1].data = {1, 1, 1, 9};  // mean 2
+  EXPECT_EQ(outlier_share(scores, 4), 1.0 / 8);
+  EXPECT_EQ(outlier_share(scores, 5), 0);
+  EXPECT_EQ(outlier_share({}, 5), 0);
+}
+
 }  // namespace
 }  // namespace whit
