@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cmath>
 
 #include "format/bit_stream.h"
@@ -30,6 +31,12 @@ NmSignFormat::NmSignFormat(const NmSignOptions& options) : options_(options) {
   const unsigned bits = enumerative_bits(pattern.n, pattern.m);
   if (bits > 12) return;  // 16 KB: a table that leaves room in the cache
   for (uint64_t i = 0; i < uint64_t{1} << bits; ++i) masks_.push_back(enumerative_unrank(i, pattern.n, pattern.m));
+  for (uint32_t mask : pattern.n <= 4 ? masks_ : std::vector<uint32_t>()) {
+    uint32_t places = 0;
+    for (unsigned k = 0; mask != 0; ++k, mask &= mask - 1)
+      places |= static_cast<uint32_t>(std::countr_zero(mask)) << (8 * k);
+    places_.push_back(places);
+  }
 }
 
 std::string NmSignFormat::label() const {

@@ -43,6 +43,8 @@ class NmSignFormat final : public Format, public std::enable_shared_from_this<Nm
   // The masks of a full group by number, as many as its bits can say (a damaged file's too); empty where those are
   // many.
   const std::vector<uint32_t>& masks() const noexcept { return masks_; }
+  // The same as the places of the kept inputs, ascending, a byte each from the lowest on; empty for more than four.
+  const std::vector<uint32_t>& places() const noexcept { return places_; }
   bool has_columns() const noexcept { return options_.columns; }
   uint64_t sign_bytes(uint64_t cols) const noexcept { return stream_bytes(kept_pattern().kept(cols), 1); }  // of a row
 
@@ -62,7 +64,7 @@ class NmSignFormat final : public Format, public std::enable_shared_from_this<Nm
 
  private:
   NmSignOptions options_;
-  std::vector<uint32_t> masks_;
+  std::vector<uint32_t> masks_, places_;
 };
 
 // Null when the format is another one.

@@ -62,6 +62,7 @@ void nm_sign_parts(const NmSignFormat& format, const StoredTensor& tensor, cpu::
   m.kept = pattern.n;
   m.of = pattern.m;
   m.masks = format.masks().empty() ? nullptr : format.masks().data();
+  m.places = format.places().empty() ? nullptr : format.places().data();
   m.signs = bytes(tensor.parts[1]);
   m.signs_end = m.signs + tensor.parts[1].size();
   m.signs_row_bytes = format.sign_bytes(m.cols);

@@ -140,6 +140,17 @@ HWY_INLINE uint32_t BitsAt(const uint8_t* row, const uint8_t* end, size_t positi
   return static_cast<uint32_t>((word >> (position % 8)) & ((uint64_t{1} << bits) - 1));
 }
 
+// The mask and, on the kept places, the positive signs of one group of `size` inputs that keeps n.
+struct NmGroup {
+  uint32_t mask, up;
+};
+HWY_INLINE NmGroup UnpackNmGroup(const StoredMatrix& m, uint32_t number, uint32_t sign, uint32_t n, uint32_t size) {
+  NmGroup group{m.masks && size == m.of ? m.masks[number] : enumerative_unrank(number, n, size), 0};
+  for (uint32_t left = group.mask; left != 0; left &= left - 1, sign >>= 1)
+    group.up |= (left & (0u - left)) & (0u - (sign & 1));
+  return group;
+}
+
 // visit(j, plus, minus): bits of the weights j .. j + 63 that are +1 and -1, for j = 0, 64, ...; zero past cols.
 template <class Visit>
 HWY_INLINE void NmPlanes(const StoredMatrix& m, size_t stored, const Visit& visit) {
@@ -149,16 +160,14 @@ HWY_INLINE void NmPlanes(const StoredMatrix& m, size_t stored, const Visit& visi
   uint64_t plus = 0, minus = 0;
   size_t position = 0, sign_position = 0, filled = 0, begin = 0;
   for (size_t j = 0; j < m.cols; j += m.of) {
-    uint32_t size = m.of, n = m.kept, bits = full_bits, mask;
+    uint32_t size = m.of, n = m.kept, bits = full_bits;
     if (HWY_UNLIKELY(m.cols - j < size)) {
       size = static_cast<uint32_t>(m.cols - j);
       n = (n * size + m.of - 1) / m.of;
       bits = enumerative_bits(n, size);
     }
-    const uint32_t number = BitsAt(row, m.codes_end, position, bits);
-    mask = m.masks && size == m.of ? m.masks[number] : enumerative_unrank(number, n, size);
-    uint32_t sign = BitsAt(signs, m.signs_end, sign_position, n), up = 0;
-    for (uint32_t left = mask; left != 0; left &= left - 1, sign >>= 1) up |= (left & (0u - left)) & (0u - (sign & 1));
+    const auto [mask, up] = UnpackNmGroup(m, BitsAt(row, m.codes_end, position, bits),
+                                          BitsAt(signs, m.signs_end, sign_position, n), n, size);
     const uint64_t down = mask & ~up;
     position += bits;
     sign_position += n;

@@ -35,8 +35,8 @@ struct StoredMatrix {
   size_t groups = 0;   // per row
   int32_t offset = 0;  // of codes: 8 (q4_0), 128 (q8_0), 1 (nm_sign), else 0
   bool has_minimum = false;
-  // grid only, parts as format/grid.h lays them out. bits 1 (a factor of lowrank_sign): symmetric, one group a row, scales
-  // of 16 bits.
+  // grid only, parts as format/grid.h lays them out. bits 1 (a factor of lowrank_sign): symmetric, one group a row,
+  // scales of 16 bits.
   uint32_t bits = 0, parameter_bits = 0;
   Zero zero = Zero::minimum;
   const uint8_t *scales = nullptr, *scales_end = nullptr, *minima = nullptr, *minima_end = nullptr;
@@ -50,8 +50,9 @@ struct StoredMatrix {
   void (*decode)(const void* tensor, size_t stored, float* out) noexcept = nullptr;
 
   // nm_sign only (format/nm_sign.h): codes are the masks' numbers, scales the rows' halves; q is 0, 1 (not kept) or 2
-  uint32_t kept = 0, of = 0;        // n, m
-  const uint32_t* masks = nullptr;  // by number, or null: unranked one by one
+  uint32_t kept = 0, of = 0;  // n, m
+  // By number; null: unranked one by one. Places of the bits, a byte each; null: more than four.
+  const uint32_t *masks = nullptr, *places = nullptr;
   const uint8_t *signs = nullptr, *signs_end = nullptr;
   size_t signs_row_bytes = 0;
 

@@ -365,24 +365,98 @@ inline void SignRows(const StoredMatrix& m, size_t begin, size_t end, const floa
   }
 }
 
-// sum of x where the sign is + less the sum where it is -.
-inline void NmSignRows(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
-                       float* HWY_RESTRICT out) {
+// The kept inputs of a row of N:M signs are gathered, a group a lane; only what is kept costs anything.
+HWY_INLINE float NmGathered(const StoredMatrix& m, const uint8_t* row, const uint8_t* row_end, const uint8_t* signs,
+                            const float* HWY_RESTRICT x, uint8_t* scratch) {
+  const Floats d;
+  const Ints di;
+  const hn::Rebind<uint8_t, Floats> d8;
+  const hn::RebindToUnsigned<Ints> du;
+  const size_t N = hn::Lanes(d), groups = m.cols / m.of;
+  const uint32_t bits = enumerative_bits(m.kept, m.of);
+  // Rows end up to 3 bytes before what a lane reads; the numbers of narrow patterns and the signs go through bytes.
+  uint8_t* sign_codes = scratch;
+  uint8_t* numbers = scratch + padded(groups);
+  StreamCodes(signs, m.signs_end, groups, m.kept, sign_codes);
+  const bool narrow = bits <= 8;
+  if (bits == 0) {
+    std::memset(numbers, 0, padded(groups));
+  } else if (narrow) {
+    StreamCodes(row, m.codes_end, groups, bits, numbers);
+  } else if (row_end + 4 > m.codes_end) {
+    std::memcpy(numbers, row, m.row_bytes);
+    row = numbers;
+  }
+  const auto last = hn::Set(di, static_cast<int32_t>(m.cols - 1));
+  const auto last_bit = hn::Set(di, static_cast<int32_t>((groups - 1) * bits));
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
+  for (size_t g = 0; g < groups; g += N) {
+    const auto lane = hn::Iota(di, static_cast<int32_t>(g));
+    auto number = hn::Zero(di);
+    if (narrow) {
+      number = hn::PromoteTo(di, hn::LoadU(d8, numbers + g));
+    } else {
+      const auto position = hn::Min(hn::Mul(lane, hn::Set(di, static_cast<int32_t>(bits))), last_bit);
+      const auto four = hn::GatherOffset(di, reinterpret_cast<const int32_t*>(row), hn::ShiftRight<3>(position));
+      const auto shifted = hn::Shr(hn::BitCast(du, four), hn::BitCast(du, hn::And(position, hn::Set(di, 7))));
+      number = hn::And(hn::BitCast(di, shifted), hn::Set(di, static_cast<int32_t>((1u << bits) - 1)));
+    }
+    auto places = hn::GatherIndex(di, reinterpret_cast<const int32_t*>(m.places), number);
+    auto minus = hn::Not(hn::PromoteTo(di, hn::LoadU(d8, sign_codes + g)));
+    const auto begin = hn::Mul(lane, hn::Set(di, static_cast<int32_t>(m.of)));
+    auto group = hn::Zero(d);
+    for (uint32_t k = 0; k < m.kept; ++k) {
+      const auto at = hn::Min(hn::Add(begin, hn::And(places, hn::Set(di, 255))), last);
+      const auto flip = hn::BitCast(d, hn::ShiftLeft<31>(minus));
+      group = hn::Add(group, hn::Xor(hn::GatherIndex(d, x, at), flip));
+      places = hn::ShiftRight<8>(places);
+      minus = hn::ShiftRight<1>(minus);
+    }
+    if (g + N > groups) group = hn::IfThenElseZero(hn::FirstN(d, groups - g), group);
+    (g / N % 2 == 0 ? sum0 : sum1) = hn::Add(g / N % 2 == 0 ? sum0 : sum1, group);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+}
+
+// A group by itself: the short one at the end of a row.
+HWY_INLINE float NmShortGroup(const StoredMatrix& m, const uint8_t* row, const uint8_t* signs, const float* x) {
+  const uint32_t size = static_cast<uint32_t>(m.cols % m.of), n = (m.kept * size + m.of - 1) / m.of;
+  const size_t groups = m.cols / m.of;
+  const uint32_t number = BitsAt(row, m.codes_end, groups * enumerative_bits(m.kept, m.of), enumerative_bits(n, size));
+  const auto [mask, up] = UnpackNmGroup(m, number, BitsAt(signs, m.signs_end, groups * m.kept, n), n, size);
+  float sum = 0;
+  for (uint32_t k = 0; k < size; ++k)
+    if (mask >> k & 1) sum += up >> k & 1 ? x[groups * m.of + k] : -x[groups * m.of + k];
+  return sum;
+}
+
+// The sum of x where the sign is + less the sum where it is -.
+HWY_INLINE float NmMasked(const StoredMatrix& m, size_t stored, const float* HWY_RESTRICT x) {
   const Floats d;
   const size_t N = hn::Lanes(d);
+  auto up = hn::Zero(d), down = hn::Zero(d);
+  NmPlanes(m, stored, [&](size_t j, uint64_t plus, uint64_t minus) HWY_ATTR {
+    const size_t count = HWY_MIN(size_t{64}, m.cols - j);
+    for (size_t i = 0; i < count; i += N) {
+      const auto v = hn::LoadU(d, x + j + i);
+      up = hn::Add(up, hn::IfThenElseZero(MaskOfBits(d, plus >> i), v));
+      down = hn::Add(down, hn::IfThenElseZero(MaskOfBits(d, minus >> i), v));
+    }
+  });
+  return hn::GetLane(hn::SumOfLanes(d, hn::Sub(up, down)));
+}
+
+inline void NmSignRows(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
+                       const RowScratch& scratch, float* HWY_RESTRICT out) {
+  const bool gather = m.places != nullptr && m.cols >= m.of;
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
-    auto up = hn::Zero(d), down = hn::Zero(d);
-    NmPlanes(m, stored, [&](size_t j, uint64_t plus, uint64_t minus) HWY_ATTR {
-      const size_t count = HWY_MIN(size_t{64}, m.cols - j);
-      for (size_t i = 0; i < count; i += N) {
-        const auto v = hn::LoadU(d, x + j + i);
-        up = hn::Add(up, hn::IfThenElseZero(MaskOfBits(d, plus >> i), v));
-        down = hn::Add(down, hn::IfThenElseZero(MaskOfBits(d, minus >> i), v));
-      }
-    });
-    const float scale = half_to_float(Load16(m.scales + 2 * stored));
-    out[row - begin] = scale * hn::GetLane(hn::SumOfLanes(d, hn::Sub(up, down)));
+    const uint8_t* numbers = m.codes + stored * m.row_bytes;
+    const uint8_t* signs = m.signs + stored * m.signs_row_bytes;
+    float sum =
+        gather ? NmGathered(m, numbers, numbers + m.row_bytes, signs, x, scratch.codes) : NmMasked(m, stored, x);
+    if (gather && m.cols % m.of != 0) sum += NmShortGroup(m, numbers, signs, x);
+    out[row - begin] = half_to_float(Load16(m.scales + 2 * stored)) * sum;
   }
 }
 
@@ -423,7 +497,7 @@ inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const fl
   }
 #endif
   if (m.bits == 1) return SignRows(m, begin, end, x, out);
-  if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, out);
+  if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, scratch, out);
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
     if (m.storage == Storage::f32) {
