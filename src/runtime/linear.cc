@@ -179,6 +179,7 @@ void Linear::add_part(const cpu::StoredMatrix& matrix, std::vector<float> column
   variant.columns = std::move(columns);
   if (matrix.affine() && activations == ActivationType::int8) {
     variant.int8 = true;
+    variant.signs = matrix.bits == 1 || matrix.storage == cpu::Storage::nm_sign;
     variant.block = matrix.activation_block();
     variant.offset = matrix.offset;
   }
@@ -210,6 +211,8 @@ void Linear::add_factors(const TensorView& view, ActivationType activations) {
   rows_ += view.rows;
   cols_ = cols;
 }
+
+bool Linear::Variant::rounds(size_t tokens) const noexcept { return int8 && (!signs || tokens > kFewTokens); }
 
 size_t Linear::widest() const noexcept {
   size_t most = cols_;
@@ -268,7 +271,7 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
       input.x = input.floats.data();
       work = true;
     }
-    if (!variant.int8) continue;
+    if (!variant.rounds(tokens)) continue;
     work = true;
     input.quantized.cols = cols;
     input.quantized.block = variant.block;
@@ -291,7 +294,7 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
       Input& input = inputs_[v];
       if (!variant.columns.empty())
         kernels_.multiply(x + t * stride, variant.columns.data(), cols, input.floats.data() + t * stride);
-      if (variant.int8) kernels_.quantize(input.x + t * stride, t, input.quantized);
+      if (variant.rounds(tokens)) kernels_.quantize(input.x + t * stride, t, input.quantized);
     }
   };
   if (tokens <= kFewTokens) {
@@ -313,7 +316,7 @@ void Multiplier::rows_for_few(const Linear& linear, size_t tokens, float* out, s
       const Input& input = inputs_[part.variant];
       for (size_t t = 0; t < tokens; ++t) {
         float* to = out + t * out_stride + first;
-        if (linear.variants_[part.variant].int8)
+        if (linear.variants_[part.variant].rounds(tokens))
           kernels_.matvec_i8(part.matrix, first - part.begin, last - part.begin, input.quantized, t, scratch, to);
         else
           kernels_.matvec_f32(part.matrix, first - part.begin, last - part.begin, input.x + t * stride, scratch, to);
@@ -341,7 +344,7 @@ void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out
       const cpu::StoredMatrix& matrix = part->matrix;
       const Input& input = inputs_[part->variant];
       float* to = out + part->begin + row;
-      if (linear.variants_[part->variant].int8) {
+      if (linear.variants_[part->variant].rounds(tokens)) {
         kernels_.code_panel(matrix, row, count, input.quantized.block, scratch, panel);
         kernels_.gemm_i8(input.quantized, 0, tokens, panel, matrix, to, out_stride, count);
       } else {

@@ -40,9 +40,11 @@ class Linear {
   struct Variant {
     std::vector<float> columns;
     bool int8 = false;
+    bool signs = false;  // products of few tokens stay with floats: they are additions, rounding would only cost
     size_t block = 0;
     int32_t offset = 0;
     bool operator==(const Variant&) const = default;
+    bool rounds(size_t tokens) const noexcept;
   };
   struct Part {
     cpu::StoredMatrix matrix;

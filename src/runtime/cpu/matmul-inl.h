@@ -418,6 +418,49 @@ HWY_INLINE float NmGathered(const StoredMatrix& m, const uint8_t* row, const uin
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
 }
 
+// Where a group has few masks and signs, a table of what each of them sums to, [groups][2^(bits + n)], makes a row one
+// look-up a group. It pays from about as many rows on as it has entries a group.
+constexpr size_t kNmTableBits = 9, kNmTableRows = 256;
+
+HWY_INLINE void NmTable(const StoredMatrix& m, uint32_t bits, const float* HWY_RESTRICT x, float* HWY_RESTRICT table) {
+  for (size_t j = 0; j + m.of <= m.cols; j += m.of)
+    for (uint32_t number = 0; number < 1u << bits; ++number, table += size_t{1} << m.kept) {
+      table[0] = 0.0f;
+      uint32_t places = m.places[number];
+      for (uint32_t k = 0; k < m.kept; ++k, places >>= 8) {
+        const float value = x[j + (places & 255)];
+        for (uint32_t s = 0; s < 1u << k; ++s) {
+          table[s + (1u << k)] = table[s] + value;
+          table[s] -= value;
+        }
+      }
+    }
+}
+
+HWY_INLINE float NmLookedUp(const StoredMatrix& m, uint32_t bits, const uint8_t* row, const uint8_t* signs,
+                            const float* HWY_RESTRICT table, uint8_t* scratch) {
+  const Floats d;
+  const Ints di;
+  const hn::Rebind<uint8_t, Floats> d8;
+  const size_t N = hn::Lanes(d), groups = m.cols / m.of, shift = bits + m.kept;
+  uint8_t* sign_codes = scratch;
+  uint8_t* numbers = scratch + padded(groups);
+  StreamCodes(signs, m.signs_end, groups, m.kept, sign_codes);
+  StreamCodes(row, m.codes_end, groups, bits, numbers);
+  const auto step = hn::Set(di, static_cast<int32_t>(N << shift)), scale = hn::Set(di, int32_t{1} << m.kept);
+  auto begin = hn::Mul(hn::Iota(di, 0), hn::Set(di, int32_t{1} << shift));
+  auto sum = hn::Zero(d);
+  size_t g = 0;
+  for (; g + N <= groups; g += N, begin = hn::Add(begin, step)) {
+    const auto number = hn::PromoteTo(di, hn::LoadU(d8, numbers + g));
+    const auto sign = hn::PromoteTo(di, hn::LoadU(d8, sign_codes + g));
+    sum = hn::Add(sum, hn::GatherIndex(d, table, hn::Add(begin, hn::Add(hn::Mul(number, scale), sign))));
+  }
+  float rest = 0;
+  for (; g < groups; ++g) rest += table[(g << shift) + (size_t{numbers[g]} << m.kept) + sign_codes[g]];
+  return hn::GetLane(hn::SumOfLanes(d, sum)) + rest;
+}
+
 // A group by itself: the short one at the end of a row.
 HWY_INLINE float NmShortGroup(const StoredMatrix& m, const uint8_t* row, const uint8_t* signs, const float* x) {
   const uint32_t size = static_cast<uint32_t>(m.cols % m.of), n = (m.kept * size + m.of - 1) / m.of;
@@ -449,12 +492,17 @@ HWY_INLINE float NmMasked(const StoredMatrix& m, size_t stored, const float* HWY
 inline void NmSignRows(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
                        const RowScratch& scratch, float* HWY_RESTRICT out) {
   const bool gather = m.places != nullptr && m.cols >= m.of;
+  const uint32_t bits = enumerative_bits(m.kept, m.of);
+  const bool table = gather && bits > 0 && bits + m.kept <= kNmTableBits && m.rows >= kNmTableRows &&
+                     m.cols / m.of << (bits + m.kept) <= kPanel * padded(m.cols);
+  if (table) NmTable(m, bits, x, scratch.floats);
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
     const uint8_t* numbers = m.codes + stored * m.row_bytes;
     const uint8_t* signs = m.signs + stored * m.signs_row_bytes;
-    float sum =
-        gather ? NmGathered(m, numbers, numbers + m.row_bytes, signs, x, scratch.codes) : NmMasked(m, stored, x);
+    float sum = table    ? NmLookedUp(m, bits, numbers, signs, scratch.floats, scratch.codes)
+                : gather ? NmGathered(m, numbers, numbers + m.row_bytes, signs, x, scratch.codes)
+                         : NmMasked(m, stored, x);
     if (gather && m.cols % m.of != 0) sum += NmShortGroup(m, numbers, signs, x);
     out[row - begin] = half_to_float(Load16(m.scales + 2 * stored)) * sum;
   }
