@@ -241,10 +241,12 @@ class LowrankAdmm final : public Quantizer {
   uint64_t scratch_bytes(Shape shape, const Format& format) const override {
     const auto& lowrank = dynamic_cast<const LowrankSignFormat&>(format);
     const uint64_t rank = lowrank.rank(shape), strip = std::min<uint64_t>(shape.rows, kStrip);
-    // The weights once more, the sums of primal and dual twice (they leave as latents), a strip of each in several
-    // stages of an expression, and the same of the other factor; the system, its factorization in double.
-    return sizeof(float) * (shape.count() + 2 * shape.rows * rank + strip * (6 * rank + 3 * shape.cols) +
-                            9 * rank * shape.cols + 12 * rank * rank);
+    // The weights once more. While factors are drawn, and when they leave as latents, the long one is there twice; in
+    // between a strip of it in several stages of an expression, the short one too, the system and its factorization.
+    const uint64_t twice = 2 * shape.rows * rank;
+    const uint64_t steps =
+        shape.rows * rank + strip * (6 * rank + 3 * shape.cols) + 9 * rank * shape.cols + 12 * rank * rank;
+    return sizeof(float) * (shape.count() + std::max(twice, steps));
   }
 
   StageReport quantize(TensorState& state, const MethodContext& context) const override {
