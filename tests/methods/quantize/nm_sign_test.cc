@@ -50,6 +50,23 @@ TEST(NmSignQuantizer, FeedbackBeatsPlainSelectionInTheErrorItMinimises) {
     }
 }
 
+// Each row's scale is where the loss under the gram matrix is least: (q H w^T) / (q H q^T), up to a half's rounding.
+TEST(NmSignQuantizer, RowScalesAreOptimal) {
+  TensorState state = make_unit(12, 64, nm(2, 8, true), 8);
+  quantize(state);
+  const Matrix back = unpacked(*state.packed);
+  for (size_t i = 0; i < 12; ++i) {
+    double along = 0, squares = 0;
+    for (size_t j = 0; j < 64; ++j)
+      for (size_t k = 0; k < 64; ++k) {
+        const double qh = double{back.row(i)[j]} * state.statistics->gram.row(j)[k];
+        along += qh * state.weights.row(i)[k];
+        squares += qh * back.row(i)[k];
+      }
+    EXPECT_NEAR(along / squares, 1, 1e-3) << i;
+  }
+}
+
 TEST(NmSignQuantizer, MoreSignsAndColumnScalesLowerTheError) {
   const auto loss = [](int n, int m, bool columns) {
     TensorState state = make_unit(48, 160, nm(n, m, columns), 3);
