@@ -2,11 +2,13 @@
 // bit k % 8 of byte k / 8. And halves, which need not be aligned. Shared by the formats of ours.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "base/checked.h"
+#include "base/half.h"
 
 namespace whit {
 
@@ -40,6 +42,14 @@ inline uint32_t read_bits(const std::byte* row, uint64_t index, int bits) noexce
 inline void write_bits(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
   write_bits_at(row, index * static_cast<uint64_t>(bits), static_cast<unsigned>(bits), value);
 }
+
+inline constexpr float kLargestHalf = 65504.0f;
+
+// Saturating instead of infinite.
+inline uint16_t nearest_half(float value) noexcept {
+  return float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf));
+}
+inline float round_to_half(float value) noexcept { return half_to_float(nearest_half(value)); }
 
 inline uint16_t read_half(const std::byte* from, uint64_t index) noexcept {
   uint16_t half;

@@ -4,20 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "base/checked.h"
-#include "base/half.h"
 #include "format/bit_stream.h"
 #include "format/formats_table.h"
 
 namespace whit {
 namespace {
-
-constexpr float kLargestHalf = 65504.0f;
-
-uint16_t nearest_half(float value) noexcept { return float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf)); }
-float round_to_half(float value) noexcept { return half_to_float(nearest_half(value)); }
 
 int32_t sign_extend(uint32_t value, int bits) noexcept {
   const uint32_t sign = 1u << (bits - 1);

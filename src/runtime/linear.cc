@@ -4,8 +4,10 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "format/bit_stream.h"
+#include "format/format.h"
 #include "format/grid.h"
+#include "format/nm_sign.h"
 
 namespace whit {
 namespace {
@@ -45,11 +47,56 @@ void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::Store
   m.zeros_row_bytes = at.zero_bytes;
   m.row_scales = bytes(part(at.row_scales));
   m.row_scales_bytes = static_cast<size_t>(at.row_scale_count) * 2;
-  for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j) {
-    uint16_t half;
-    std::memcpy(&half, bytes(part(at.columns)) + 2 * j, 2);
-    columns.push_back(half_to_float(half));
-  }
+  for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j)
+    columns.push_back(half_to_float(read_half(part(at.columns).data(), j)));
+}
+
+void nm_sign_parts(const NmSignFormat& format, const StoredTensor& tensor, cpu::StoredMatrix& m,
+                   std::vector<float>& columns) {
+  const NmPattern pattern = format.kept_pattern();
+  m.storage = cpu::Storage::nm_sign;
+  m.row_bytes = pattern.row_bytes(m.cols);
+  m.group = cpu::padded(m.cols);
+  m.groups = 1;
+  m.offset = 1;
+  m.kept = pattern.n;
+  m.of = pattern.m;
+  m.masks = format.masks().empty() ? nullptr : format.masks().data();
+  m.places = format.places().empty() ? nullptr : format.places().data();
+  m.signs = bytes(tensor.parts[1]);
+  m.signs_end = m.signs + tensor.parts[1].size();
+  m.signs_row_bytes = format.sign_bytes(m.cols);
+  m.scales = bytes(tensor.parts[2]);
+  for (size_t j = 0; format.has_columns() && j < m.cols; ++j)
+    columns.push_back(half_to_float(read_half(tensor.parts[3].data(), j)));
+}
+
+// +-scale / 2 by one bit each, a half scale for every row, `scale_stride` bytes apart: a symmetric grid of one bit.
+cpu::StoredMatrix sign_matrix(std::span<const std::byte> signs, Shape shape, const uint8_t* scales,
+                              size_t scale_stride) {
+  cpu::StoredMatrix m;
+  m.storage = cpu::Storage::grid;
+  m.rows = shape.rows;
+  m.cols = shape.cols;
+  m.codes = bytes(signs);
+  m.codes_end = m.codes + signs.size();
+  m.row_bytes = (shape.cols + 7) / 8;
+  m.group = cpu::padded(shape.cols);
+  m.groups = 1;
+  m.has_minimum = true;
+  m.bits = 1;
+  m.parameter_bits = 16;
+  m.zero = cpu::Zero::symmetric;
+  m.scales = scales;
+  m.parameter_row_bytes = scale_stride;
+  return m;
+}
+
+// Twice the halves: the factor that sign_matrix() leaves to its columns.
+std::vector<float> doubled_halves(std::span<const std::byte> part) {
+  std::vector<float> values(part.size() / 2);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 2 * half_to_float(read_half(part.data(), i));
+  return values;
 }
 
 // Rows as the format itself unpacks them: correct for any format and as slow as its plain decoder.
@@ -106,6 +153,8 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     grid_parts(*grid, tensor, m, columns);
   else if (name == "binary_groups")
     decoded_rows(tensor, m);
+  else if (const auto* signs = dynamic_cast<const NmSignFormat*>(tensor.format.get()))
+    nm_sign_parts(*signs, tensor, m, columns);
   else
     throw Error(ErrorKind::input, "the runtime has no kernel for this storage format", "tensor " + tensor.name, name,
                 "run it with --executor torch where that is offered, or convert the tensor");
@@ -114,31 +163,72 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
 
 Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
   for (const TensorView& view : views) {
-    Part part;
-    Variant variant;
-    part.matrix = stored_matrix(view, variant.columns);
-    part.begin = rows_;
     const UnitRotation rotation = view.tensor->rotation.rows(view.begin, view.rows);
-    if (rotation.inputs) variant.rotation = Rotator(rotation.inputs);
+    const Rotator inputs = rotation.inputs ? Rotator(rotation.inputs) : Rotator();
     for (const OutputRotation& output : rotation.outputs)
       outputs_.push_back({rows_ + output.begin, Rotator(output.rotation)});
-    if (part.matrix.affine() && activations == ActivationType::int8) {
-      variant.int8 = true;
-      variant.block = part.matrix.activation_block();
-      variant.offset = part.matrix.offset;
+    if (view.tensor->format->name() == "lowrank_sign") {
+      add_factors(view, inputs, activations);
+    } else {
+      std::vector<float> columns;
+      const cpu::StoredMatrix matrix = stored_matrix(view, columns);
+      add_part(matrix, inputs, std::move(columns), activations);
     }
-    const auto found = std::find(variants_.begin(), variants_.end(), variant);
-    part.variant = static_cast<size_t>(found - variants_.begin());
-    if (found == variants_.end()) variants_.push_back(std::move(variant));
-    rows_ += part.matrix.rows;
-    cols_ = part.matrix.cols;
-    parts_.push_back(part);
   }
-  for (const Variant& variant : variants_)
-    if (variant.rotation)
-      rotation_scratch_ = std::max(rotation_scratch_, Rotator::scratch_size(variant.rotation.size()));
   for (const Output& output : outputs_)
     rotation_scratch_ = std::max(rotation_scratch_, Rotator::scratch_size(output.rotation.size()));
+}
+
+void Linear::add_part(const cpu::StoredMatrix& matrix, const Rotator& rotation, std::vector<float> columns,
+                      ActivationType activations) {
+  Part part;
+  part.matrix = matrix;
+  part.begin = rows_;
+  Variant variant;
+  variant.rotation = rotation;
+  if (rotation) rotation_scratch_ = std::max(rotation_scratch_, Rotator::scratch_size(rotation.size()));
+  variant.columns = std::move(columns);
+  if (matrix.affine() && activations == ActivationType::int8) {
+    variant.int8 = true;
+    variant.signs = matrix.bits == 1 || matrix.storage == cpu::Storage::nm_sign;
+    variant.block = matrix.activation_block();
+    variant.offset = matrix.offset;
+  }
+  const auto found = std::find(variants_.begin(), variants_.end(), variant);
+  part.variant = static_cast<size_t>(found - variants_.begin());
+  if (found == variants_.end()) variants_.push_back(std::move(variant));
+  rows_ += matrix.rows;
+  cols_ = matrix.cols;
+  parts_.push_back(part);
+}
+
+// diag(h) U (diag(l) V^T (diag(g) x)): two matrices of one bit, the inputs of each scaled by columns.
+void Linear::add_factors(const TensorView& view, const Rotator& inputs, ActivationType activations) {
+  const StoredTensor& tensor = *view.tensor;
+  const size_t cols = tensor.shape.cols, rank = tensor.parts[3].size() / 2;
+  if (factors_.empty() || factors_.back().tensor != &tensor ||
+      factors_.back().begin + factors_.back().left->rows() != rows_) {
+    static constexpr uint16_t kOne = 0x3c00;
+    factors_.push_back({std::make_shared<Linear>(), std::make_shared<Linear>(), &tensor, rows_});
+    factors_.back().right->add_part(
+        sign_matrix(tensor.parts[1], {rank, cols}, reinterpret_cast<const uint8_t*>(&kOne), 0), inputs,
+        doubled_halves(tensor.parts[4]), activations);
+  }
+  Factors& factors = factors_.back();
+  cpu::StoredMatrix left = sign_matrix(tensor.parts[0], {view.rows, rank}, bytes(tensor.parts[2]), 2);
+  left.first_row = view.begin;
+  left.half_split_head = tensor.half_split_head;
+  factors.left->add_part(left, {}, doubled_halves(tensor.parts[3]), activations);
+  rows_ += view.rows;
+  cols_ = cols;
+}
+
+bool Linear::Variant::rounds(size_t tokens) const noexcept { return int8 && (!signs || tokens > kFewTokens); }
+
+size_t Linear::widest() const noexcept {
+  size_t most = cols_;
+  for (const Factors& factors : factors_) most = std::max(most, factors.left->cols());
+  return most;
 }
 
 Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens)
@@ -159,15 +249,13 @@ Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max
 }
 
 void Multiplier::unpack_row(const Linear& linear, size_t row, float* out) {
+  if (linear.parts_.empty()) return unpack_factors_row(linear.factors_.front(), row, out);
   const Linear::Part& part = linear.parts_.front();
   const Linear::Variant& variant = linear.variants_[part.variant];
   WHIT_CHECK(linear.outputs_.empty());
   kernels_.dequantize_row(part.matrix, row, workers_.front().scratch(), out);
   if (!variant.columns.empty()) kernels_.multiply(out, variant.columns.data(), variant.columns.size(), out);
-  if (!variant.rotation) return;
-  Buffer<float>& scratch = workers_.front().rotation;
-  scratch.reserve(linear.rotation_scratch_);
-  variant.rotation.invert(kernels_, out, scratch.data(), out);
+  if (variant.rotation) turn_back(variant.rotation, linear.rotation_scratch_, out);
 }
 
 template <class Body>
@@ -179,6 +267,24 @@ void Multiplier::each_token(size_t tokens, const Body& body) {
       for (size_t t = begin; t < end; ++t) body(t, worker);
     });
   }
+}
+
+// The row of the left factor, its columns' scales on it, weighs the rows of the right one.
+void Multiplier::unpack_factors_row(const Linear::Factors& factors, size_t row, float* out) {
+  const Linear &left = *factors.left, &right = *factors.right;
+  between_.reserve(max_tokens_ * row_stride(max_cols_));
+  float* weights = between_.data();
+  unpack_row(left, row, weights);
+  const Linear::Variant& variant = right.variants_.front();
+  kernels_.combine_sign_rows(right.parts_.front().matrix, weights, out);
+  kernels_.multiply(out, variant.columns.data(), variant.columns.size(), out);
+  if (variant.rotation) turn_back(variant.rotation, right.rotation_scratch_, out);
+}
+
+void Multiplier::turn_back(const Rotator& rotation, size_t scratch_size, float* row) {
+  Buffer<float>& scratch = workers_.front().rotation;
+  scratch.reserve(scratch_size);
+  rotation.invert(kernels_, row, scratch.data(), row);
 }
 
 void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
@@ -196,7 +302,7 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
       input.x = input.floats.data();
       work = true;
     }
-    if (!variant.int8) continue;
+    if (!variant.rounds(tokens)) continue;
     work = true;
     input.quantized.cols = cols;
     input.quantized.block = variant.block;
@@ -224,7 +330,7 @@ void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
         from = to;
       }
       if (!variant.columns.empty()) kernels_.multiply(from, variant.columns.data(), cols, to);
-      if (variant.int8) kernels_.quantize(input.x + t * stride, t, input.quantized);
+      if (variant.rounds(tokens)) kernels_.quantize(input.x + t * stride, t, input.quantized);
     }
   });
 }
@@ -248,7 +354,7 @@ void Multiplier::rows_for_few(const Linear& linear, size_t tokens, float* out, s
       const Input& input = inputs_[part.variant];
       for (size_t t = 0; t < tokens; ++t) {
         float* to = out + t * out_stride + first;
-        if (linear.variants_[part.variant].int8)
+        if (linear.variants_[part.variant].rounds(tokens))
           kernels_.matvec_i8(part.matrix, first - part.begin, last - part.begin, input.quantized, t, scratch, to);
         else
           kernels_.matvec_f32(part.matrix, first - part.begin, last - part.begin, input.x + t * stride, scratch, to);
@@ -276,7 +382,7 @@ void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out
       const cpu::StoredMatrix& matrix = part->matrix;
       const Input& input = inputs_[part->variant];
       float* to = out + part->begin + row;
-      if (linear.variants_[part->variant].int8) {
+      if (linear.variants_[part->variant].rounds(tokens)) {
         kernels_.code_panel(matrix, row, count, input.quantized.block, scratch, panel);
         kernels_.gemm_i8(input.quantized, 0, tokens, panel, matrix, to, out_stride, count);
       } else {
@@ -290,14 +396,22 @@ void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out
 
 void Multiplier::multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride) {
   if (tokens == 0) return;
-  WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.cols()) <= max_cols_);
+  WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.widest()) <= max_cols_);
   if (linear.rotation_scratch_ > 0)
     for (Worker& worker : workers_) worker.rotation.reserve(linear.rotation_scratch_);
-  prepare(linear, x, tokens);
-  if (tokens <= kFewTokens)
-    rows_for_few(linear, tokens, out, out_stride);
-  else
-    panels_for_many(linear, tokens, out, out_stride);
+  if (!linear.parts_.empty()) {
+    prepare(linear, x, tokens);
+    if (tokens <= kFewTokens)
+      rows_for_few(linear, tokens, out, out_stride);
+    else
+      panels_for_many(linear, tokens, out, out_stride);
+  }
+  for (const Linear::Factors& factors : linear.factors_) {
+    between_.reserve(max_tokens_ * row_stride(max_cols_));
+    const size_t stride = row_stride(factors.left->cols());
+    multiply(*factors.right, x, tokens, between_.data(), stride);
+    multiply(*factors.left, between_.data(), tokens, out + factors.begin, out_stride);
+  }
   if (!linear.outputs_.empty()) restore_outputs(linear, tokens, out, out_stride);
 }
 

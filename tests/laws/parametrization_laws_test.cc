@@ -40,8 +40,8 @@ TEST(ParametrizationLaws, ShowsWhatIsStoredAndEncodesTheSameBytes) {
     const TensorState& unit = format->is_ggml() ? blocks : ragged;
     const Packed packed = packed_unit(format, unit);
     for (const bool with_weights : {false, true}) {
-      const auto learned =
-          make_parametrization(parametrization_rows(), packed, with_weights ? MatrixView(unit.weights) : MatrixView());
+      const auto learned = make_parametrization(parametrization_rows(), packed,
+                                                {with_weights ? MatrixView(unit.weights) : MatrixView(), {}});
       EXPECT_EQ(learned->materialize().matrix().data, tests::unpacked(packed).data) << format->label();
       EXPECT_EQ(learned->encode().parts, packed.parts) << format->label();
     }
@@ -53,7 +53,7 @@ TEST(ParametrizationLaws, DescendsAndStaysWhatItShows) {
   const Tensor target = Tensor::from(unit.weights);
   for (const FormatPtr& format : learnable()) {
     Packed packed = packed_unit(format, unit);
-    const auto learned = make_parametrization(parametrization_rows(), packed, unit.weights);
+    const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
     const auto loss = [&] { return mean(square(learned->materialize() - target * 1.03)); };
     const double before = loss().item();
     for (int step = 0; step < 20; ++step) {
@@ -90,7 +90,7 @@ TEST(ParametrizationLaws, ZerosStay) {
   for (const FormatPtr& format : tests::sparse_variants()) {
     const Packed packed = packed_unit(format, unit);
     const std::vector<uint8_t> mask = stored_mask(packed);
-    const auto learned = make_parametrization(parametrization_rows(), packed, unit.weights);
+    const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
     mean(square(learned->materialize() - Tensor::from(unit.weights) * 2.0)).backward();
     for (const ParameterGroup& group : learned->parameters())
       for (Tensor tensor : group.tensors) {
@@ -111,7 +111,7 @@ TEST(ParametrizationLaws, ZerosStay) {
 TEST(ParametrizationLaws, CodesMove) {
   const TensorState unit = tests::make_unit(2, 64, nullptr, 33, false);
   const Packed packed = packed_unit(make_format("q4_1"), unit);
-  const auto learned = make_parametrization(parametrization_rows(), packed, unit.weights);
+  const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
   Tensor position = learned->parameters()[0].tensors[0];
   {
     const NoGrad guard;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "methods/parametrize/parametrizations.h"
 #include "methods/units.h"
 
 namespace whit {
@@ -146,6 +147,32 @@ TEST_P(QuantizeLaws, SparseFormatsKeepTheMask) {
     }
     state.mask[0] ^= 1;
     EXPECT_TRUE(refused(state)) << format->label() << ": another pattern";
+  }
+}
+
+// Formats of signs: the same bytes for the same seed and any threads, as many as promised, that decode to finite
+// numbers and err less than storing nothing; learning starts from what they show.
+TEST_P(QuantizeLaws, SignsAreTheSameForAnyThreads) {
+  const auto method = make_quantizer(GetParam(), Json::object());
+  ThreadPool one(1), two(2);
+  const TensorState unit = tests::make_unit(17, 172, nullptr, 27);
+  for (const FormatPtr& format : tests::sign_variants()) {
+    if (!method->accepts(*format)) continue;
+    TensorState first = unit, second = unit, third = unit;
+    first.plan = second.plan = third.plan = format;
+    const StageReport report = method->quantize(first, {one, 5});
+    method->quantize(second, {one, 5});
+    method->quantize(third, {two, 5});
+    EXPECT_EQ(first.packed->parts, second.packed->parts) << format->label() << ": same seed, other bytes";
+    EXPECT_EQ(first.packed->parts, third.packed->parts) << format->label() << ": other threads, other bytes";
+    EXPECT_EQ(first.weights.data, unit.weights.data) << "weights are left alone";
+    EXPECT_EQ(first.packed->bytes(), format->bytes({17, 172})) << format->label();
+    EXPECT_GT(report.relative_loss, 0) << format->label();
+    EXPECT_LT(report.relative_loss, 0.9) << format->label();
+    const auto learned = make_parametrization(parametrization_rows(), *first.packed, {first.weights, first.latents});
+    EXPECT_EQ(learned->encode().parts, first.packed->parts) << format->label();
+    const Matrix shown = learned->materialize().matrix(), stored = tests::unpacked(*first.packed);
+    for (size_t k = 0; k < shown.data.size(); ++k) ASSERT_NEAR(shown.data[k], stored.data[k], 1e-5f);
   }
 }
 

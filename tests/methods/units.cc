@@ -142,6 +142,15 @@ std::vector<BinaryVariant> binary_variants() {
   return variants;
 }
 
+std::vector<FormatPtr> sign_variants() {
+  std::vector<FormatPtr> all = {make_format("lowrank_sign", {{"rank", 24}}),
+                                make_format("lowrank_sign", {{"bits", 1.5}})};
+  for (const auto& [n, m] : std::vector<std::pair<int, int>>{{2, 8}, {3, 16}, {1, 4}, {5, 7}, {8, 8}})
+    for (const bool columns : {false, true})
+      all.push_back(make_format("nm_sign", {{"n", n}, {"m", m}, {"columns", columns}}));
+  return all;
+}
+
 void prune_to(NmPattern pattern, TensorState& state) {
   ThreadPool pool(1);
   make_importance("magnitude", Json::object())->score(state, {pool});

@@ -33,6 +33,8 @@ struct BinaryVariant {
   std::string method;
 };
 std::vector<BinaryVariant> binary_variants();
+// Formats of signs, which only their own quantizers write: lowrank_sign, nm_sign.
+std::vector<FormatPtr> sign_variants();
 // Prunes to N:M by magnitude.
 void prune_to(NmPattern pattern, TensorState& state);
 

@@ -179,7 +179,7 @@ class BinaryParametrization final : public Parametrization {
 
 }  // namespace
 
-std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, MatrixView) {
+std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, const ParametrizationStart&) {
   return std::make_unique<BinaryParametrization>(packed);
 }
 

@@ -10,10 +10,14 @@ namespace whit {
 const std::vector<ParametrizationRow>& parametrization_rows();
 
 // affine.cc: grid, nm_grid and the affine ggml types.
-std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, MatrixView weights);
+std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, const ParametrizationStart& start);
 // dense.cc: f32, f16, bf16, nm_f16.
-std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, MatrixView weights);
-// binary_groups.cc: binary_groups.
-std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, MatrixView weights);
+std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, const ParametrizationStart& start);
+// lowrank_sign.cc
+std::unique_ptr<Parametrization> parametrize_lowrank_sign(const Packed& packed, const ParametrizationStart& start);
+// nm_sign.cc
+std::unique_ptr<Parametrization> parametrize_nm_sign(const Packed& packed, const ParametrizationStart& start);
+// binary_groups.cc
+std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, const ParametrizationStart& start);
 
 }  // namespace whit

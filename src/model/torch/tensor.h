@@ -67,6 +67,19 @@ class NoGrad {
   bool before_;
 };
 
+// While one lives, what is not a product of matrices runs in the calling thread. For many small steps: LibTorch's
+// threads wait for each other by spinning, and so take cores from the products between.
+class SerialOperations {
+ public:
+  SerialOperations();
+  ~SerialOperations();
+  SerialOperations(const SerialOperations&) = delete;
+  SerialOperations& operator=(const SerialOperations&) = delete;
+
+ private:
+  int before_;
+};
+
 // Element by element, with broadcasting.
 Tensor operator+(const Tensor& a, const Tensor& b);
 Tensor operator-(const Tensor& a, const Tensor& b);
@@ -89,9 +102,13 @@ Tensor sigmoid(const Tensor& x);
 Tensor silu(const Tensor& x);
 // The gradient passes where least <= x <= most.
 Tensor clamp(const Tensor& x, double least, double most);
-// Straight-through: round to nearest (ties to even) or sign (of 0: +1) forwards, the identity backwards.
+// Straight-through: round to nearest (ties to even) or sign (of +0: +1) forwards, the identity backwards.
 Tensor round_ste(const Tensor& x);
 Tensor sign_ste(const Tensor& x);
+// The same for N:M signs of x [rows, cols]: the sign of the n largest magnitudes of every m consecutive columns (of a
+// last group of r, ceil(n r / m); of equal ones the first), 0 elsewhere. Magnitudes that differ by less than 2^-18 are
+// equal.
+Tensor nm_sign_ste(const Tensor& x, int64_t n, int64_t m);
 
 Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor transpose(const Tensor& x);  // the last two dimensions
@@ -110,6 +127,11 @@ class Indices {
   Tensor values_;
 };
 Tensor rows(const Tensor& x, const Indices& indices);
+Tensor diagonal(const Tensor& x);                                // [n, n] -> [n]
+Tensor identity(int64_t n);
+// The x of a x = b for symmetric positive definite a [n, n], b [n, k], outside of history; undefined where a is not
+// positive definite. In double for systems that are nearly singular, else in single precision.
+Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double = false);
 
 Tensor sum(const Tensor& x);
 Tensor sum(const Tensor& x, int64_t dimension, bool keep);

@@ -7,6 +7,7 @@
 #endif
 
 #include "base/half.h"
+#include "format/enumerative.h"
 #include "runtime/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -126,6 +127,72 @@ inline void StreamCodes(const uint8_t* row, const uint8_t* end, size_t cols, siz
   if (const size_t end_of_row = padded(cols); end_of_row > cols) std::memset(out + cols, 0, end_of_row - cols);
 }
 
+// ---- N:M signs ----
+
+// Up to 32 bits from bit `position` of a row on; reads nothing at or past `end`.
+HWY_INLINE uint32_t BitsAt(const uint8_t* row, const uint8_t* end, size_t position, uint32_t bits) {
+  const uint8_t* at = row + position / 8;
+  uint64_t word = 0;
+  if (HWY_LIKELY(at + 8 <= end))
+    std::memcpy(&word, at, 8);
+  else if (at < end)
+    std::memcpy(&word, at, static_cast<size_t>(end - at));
+  return static_cast<uint32_t>((word >> (position % 8)) & ((uint64_t{1} << bits) - 1));
+}
+
+// The mask and, on the kept places, the positive signs of one group of `size` inputs that keeps n.
+struct NmGroup {
+  uint32_t mask, up;
+};
+HWY_INLINE NmGroup UnpackNmGroup(const StoredMatrix& m, uint32_t number, uint32_t sign, uint32_t n, uint32_t size) {
+  NmGroup group{m.masks && size == m.of ? m.masks[number] : enumerative_unrank(number, n, size), 0};
+  for (uint32_t left = group.mask; left != 0; left &= left - 1, sign >>= 1)
+    group.up |= (left & (0u - left)) & (0u - (sign & 1));
+  return group;
+}
+
+// visit(j, plus, minus): bits of the weights j .. j + 63 that are +1 and -1, for j = 0, 64, ...; zero past cols.
+template <class Visit>
+HWY_INLINE void NmPlanes(const StoredMatrix& m, size_t stored, const Visit& visit) {
+  const uint8_t* row = m.codes + stored * m.row_bytes;
+  const uint8_t* signs = m.signs + stored * m.signs_row_bytes;
+  const uint32_t full_bits = enumerative_bits(m.kept, m.of);
+  uint64_t plus = 0, minus = 0;
+  size_t position = 0, sign_position = 0, filled = 0, begin = 0;
+  for (size_t j = 0; j < m.cols; j += m.of) {
+    uint32_t size = m.of, n = m.kept, bits = full_bits;
+    if (HWY_UNLIKELY(m.cols - j < size)) {
+      size = static_cast<uint32_t>(m.cols - j);
+      n = (n * size + m.of - 1) / m.of;
+      bits = enumerative_bits(n, size);
+    }
+    const auto [mask, up] = UnpackNmGroup(m, BitsAt(row, m.codes_end, position, bits),
+                                          BitsAt(signs, m.signs_end, sign_position, n), n, size);
+    const uint64_t down = mask & ~up;
+    position += bits;
+    sign_position += n;
+    plus |= uint64_t{up} << filled;
+    minus |= down << filled;
+    filled += size;
+    if (filled < 64) continue;
+    visit(begin, plus, minus);
+    begin += 64;
+    filled -= 64;  // bits of this group that belong to the next word
+    plus = filled == 0 ? 0 : uint64_t{up} >> (size - filled);
+    minus = filled == 0 ? 0 : down >> (size - filled);
+  }
+  if (filled > 0) visit(begin, plus, minus);
+}
+
+inline void NmSignCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTRICT out) {
+  NmPlanes(m, stored, [&](size_t begin, uint64_t plus, uint64_t minus) {
+    const size_t count = HWY_MIN(size_t{64}, m.cols - begin);
+    for (size_t k = 0; k < count; ++k)
+      out[begin + k] = static_cast<uint8_t>(1 + ((plus >> k) & 1) - ((minus >> k) & 1));
+  });
+  if (const size_t end = padded(m.cols); end > m.cols) std::memset(out + m.cols, 0, end - m.cols);
+}
+
 inline void RowCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTRICT out) {
   const uint8_t* row = m.codes + stored * m.row_bytes;
   switch (m.storage) {
@@ -137,6 +204,8 @@ inline void RowCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTRICT
       return SignedByteCodes(row, m.cols, out);
     case Storage::grid:
       return StreamCodes(row, m.codes_end, m.cols, m.bits, out);
+    case Storage::nm_sign:
+      return NmSignCodes(m, stored, out);
     default:
       return;
   }
@@ -226,6 +295,9 @@ inline void RowParameters(const StoredMatrix& m, size_t stored, float* HWY_RESTR
       return StridedHalves(row + 2, 20, m.groups, parameters + m.groups);
     case Storage::grid:
       return GridParameters(m, stored, parameters);
+    case Storage::nm_sign:
+      parameters[0] = half_to_float(Load16(m.scales + 2 * stored));
+      return;
     default:
       return;
   }

@@ -19,7 +19,7 @@ inline constexpr size_t kFmaFlops = 12 * 16 * 2 * 64;
 enum class Zero : uint8_t { minimum, integer, symmetric };
 
 // `decoded`: by the format's own decoder, a row at a time; for formats without kernels.
-enum class Storage : uint8_t { f32, f16, bf16, decoded, q8_0, q4_0, q4_1, grid };
+enum class Storage : uint8_t { f32, f16, bf16, decoded, q8_0, q4_0, q4_1, grid, nm_sign };
 
 // A matrix as it is stored. Affine storages: w = column[j] * (scale * (q - offset) + minimum), q a code 0..2^bits - 1,
 // scale and minimum per `group` weights of a row.
@@ -33,9 +33,10 @@ struct StoredMatrix {
   size_t row_bytes = 0;
   size_t group = 0;    // a multiple of 8; padded(cols) when a row is one group
   size_t groups = 0;   // per row
-  int32_t offset = 0;  // of codes: 8 (q4_0), 128 (q8_0), else 0
+  int32_t offset = 0;  // of codes: 8 (q4_0), 128 (q8_0), 1 (nm_sign), else 0
   bool has_minimum = false;
-  // grid only, parts as format/grid.h lays them out
+  // grid only, parts as format/grid.h lays them out. bits 1 (a factor of lowrank_sign): symmetric, one group a row,
+  // scales of 16 bits.
   uint32_t bits = 0, parameter_bits = 0;
   Zero zero = Zero::minimum;
   const uint8_t *scales = nullptr, *scales_end = nullptr, *minima = nullptr, *minima_end = nullptr;
@@ -47,6 +48,13 @@ struct StoredMatrix {
   // decoded only: decode(tensor, stored row, out[cols])
   const void* tensor = nullptr;
   void (*decode)(const void* tensor, size_t stored, float* out) noexcept = nullptr;
+
+  // nm_sign only (format/nm_sign.h): codes are the masks' numbers, scales the rows' halves; q is 0, 1 (not kept) or 2
+  uint32_t kept = 0, of = 0;  // n, m
+  // By number; null: unranked one by one. Places of the bits, a byte each; null: more than four.
+  const uint32_t *masks = nullptr, *places = nullptr;
+  const uint8_t *signs = nullptr, *signs_end = nullptr;
+  size_t signs_row_bytes = 0;
 
   bool affine() const noexcept { return storage >= Storage::q8_0; }
   size_t stored_row(size_t row) const noexcept {

@@ -6,7 +6,7 @@
 #define WHIT_RUNTIME_CPU_MATMUL_INL_H_
 #endif
 
-#include "runtime/cpu/codes-inl.h"
+#include "runtime/cpu/signs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whit::cpu::HWY_NAMESPACE {
@@ -325,6 +325,8 @@ inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const fl
       break;
   }
 #endif
+  if (m.bits == 1) return SignRows(m, begin, end, x, out);
+  if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, scratch, out);
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
     if (m.storage == Storage::f32) {
@@ -437,6 +439,7 @@ inline void fill_matmul(Kernels& kernels) {
   kernels.gemm_f32 = gemm_f32;
   kernels.gemm_i8 = gemm_i8;
   kernels.dot = dot;
+  kernels.combine_sign_rows = combine_sign_rows;
   kernels.matvec_f32 = matvec_f32;
   kernels.matvec_i8 = matvec_i8;
 }
