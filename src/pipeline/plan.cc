@@ -110,7 +110,8 @@ std::shared_ptr<const PackedTokenizer> OutputFrame::tokenizer() const {
   return tokenizer_;
 }
 
-ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader) {
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
+                        std::map<std::string, std::vector<float>> replaced) {
   ModelOutput output;
   output.metadata = frame.metadata();
   output.manifest = std::move(manifest);
@@ -144,9 +145,12 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
                                      [&](const Member& member) { return in_units.count(member.name) > 0; });
     if (stacked || in_units.count(tensor.name)) continue;
-    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor] {
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor, replaced] {
                                 std::vector<float> values(tensor.shape.count());
-                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+                                if (const auto other = replaced.find(tensor.name); other != replaced.end())
+                                  values = other->second;
+                                else
+                                  unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
                                 return std::make_shared<const Packed>(
                                     pack_dense(make_format("f32"), tensor.shape, values));
                               }});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,7 +64,9 @@ class OutputFrame {
 };
 
 // The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
-ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader);
+// `replaced`: other values for some of the vectors.
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
+                        std::map<std::string, std::vector<float>> replaced = {});
 
 // The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest
 // keeps.

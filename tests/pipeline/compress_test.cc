@@ -112,7 +112,7 @@ void write_rounded_folder(const std::filesystem::path& from, const std::filesyst
       std::memcpy(at + i, &value, sizeof(value));
     }
   }
-  write_file(to / "model.safetensors", bytes, false);
+  write_file(to / "model.safetensors", bytes, true);
 }
 
 TEST_F(CompressTest, CopyInHalfTypesIsTheModelRoundedToThem) {

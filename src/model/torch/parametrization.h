@@ -19,8 +19,12 @@ namespace whit {
 
 // Parameters that share a learning rate.
 struct ParameterGroup {
-  std::string kind;  // "codes" (weights before rounding, in units of a step) or "scales" (everything that multiplies)
+  // "codes" (weights before rounding, in units of a step), "factors" (latents of signs, of mean magnitude 1) or "scales"
+  // (everything that multiplies, as exponents)
+  std::string kind;
   std::vector<Tensor> tensors;  // leaves with requires_grad; an optimizer changes them in place by assign()
+  std::string unit = {};        // whose they are; set by whoever holds several
+  bool embedding = false;       // of the embedding or the output matrix
 };
 
 class Parametrization {
