@@ -4,51 +4,25 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "base/checked.h"
-#include "base/half.h"
+#include "format/bit_stream.h"
 #include "format/formats_table.h"
 
 namespace whit {
 namespace {
 
-constexpr float kLargestHalf = 65504.0f;
-
-uint16_t nearest_half(float value) noexcept { return float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf)); }
-float round_to_half(float value) noexcept { return half_to_float(nearest_half(value)); }
-
-uint64_t stream_bytes(uint64_t count, int bits) noexcept { return div_up(count * static_cast<uint64_t>(bits), 8); }
-
-uint32_t read_bits(const std::byte* row, uint64_t index, int bits) noexcept {
-  const uint64_t position = index * static_cast<uint64_t>(bits);
-  const std::byte* at = row + position / 8;
-  const int shift = static_cast<int>(position % 8);
-  uint32_t value = std::to_integer<uint32_t>(at[0]) >> shift;
-  if (shift + bits > 8) value |= std::to_integer<uint32_t>(at[1]) << (8 - shift);
-  return value & ((1u << bits) - 1);
+// Code i of a stream of b-bit codes.
+uint32_t read_code(const std::byte* row, uint64_t index, int bits) noexcept {
+  return static_cast<uint32_t>(read_bits(row, index * static_cast<uint64_t>(bits), bits));
 }
-
-// The bits must be zero before.
-void write_bits(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
-  const uint64_t position = index * static_cast<uint64_t>(bits);
-  std::byte* at = row + position / 8;
-  const int shift = static_cast<int>(position % 8);
-  at[0] |= static_cast<std::byte>((value << shift) & 0xff);
-  if (shift + bits > 8) at[1] |= static_cast<std::byte>(value >> (8 - shift));
+void write_code(std::byte* row, uint64_t index, int bits, uint32_t value) noexcept {
+  write_bits(row, index * static_cast<uint64_t>(bits), bits, value);
 }
 
 int32_t sign_extend(uint32_t value, int bits) noexcept {
   const uint32_t sign = 1u << (bits - 1);
   return static_cast<int32_t>(value ^ sign) - static_cast<int32_t>(sign);
 }
-
-uint16_t read_half(const std::byte* from, uint64_t index) noexcept {
-  uint16_t half;
-  std::memcpy(&half, from + 2 * index, 2);
-  return half;
-}
-void write_half(std::byte* to, uint64_t index, uint16_t half) noexcept { std::memcpy(to + 2 * index, &half, 2); }
 
 // A parameter of p bits under its row's super-scale: super * code / top, exact before the one rounding of the division
 // (a half has 11 bits, a code 8).
@@ -113,13 +87,13 @@ class RowReader {
     GroupParameters out;
     out.scale = p_ == 16
                     ? half_to_float(read_half(scales_, g))
-                    : decode_parameter(super_scale_, static_cast<int32_t>(read_bits(scales_, g, p_)), scale_top(p_));
+                    : decode_parameter(super_scale_, static_cast<int32_t>(read_code(scales_, g, p_)), scale_top(p_));
     if (minima_)
       out.minimum = p_ == 16
                         ? half_to_float(read_half(minima_, g))
-                        : decode_parameter(super_minimum_, sign_extend(read_bits(minima_, g, p_), p_), minimum_top(p_));
+                        : decode_parameter(super_minimum_, sign_extend(read_code(minima_, g, p_), p_), minimum_top(p_));
     else if (zeros_)
-      out.minimum = minimum_of_zero(read_bits(zeros_, g, bits_), out.scale);
+      out.minimum = minimum_of_zero(read_code(zeros_, g, bits_), out.scale);
     else
       out.minimum = -centre_ * out.scale;
     return out;
@@ -198,7 +172,7 @@ void GridFormat::unpack(Shape shape, std::span<const std::span<const std::byte>>
       const GroupParameters group = reader(g);
       const uint64_t end = std::min((g + 1) * at.group, shape.cols);
       for (uint64_t j = g * at.group; j < end; ++j)
-        out[j] = group.scale * static_cast<float>(read_bits(codes, j, options_.bits)) + group.minimum;
+        out[j] = group.scale * static_cast<float>(read_code(codes, j, options_.bits)) + group.minimum;
     }
     if (at.columns >= 0) {
       const std::byte* columns = parts[static_cast<size_t>(at.columns)].data();
@@ -264,7 +238,7 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
     for (uint64_t j = 0; j < shape.cols; ++j) {
       const uint8_t code = codes.codes[row * shape.cols + j];
       WHIT_CHECK(code < levels());
-      write_bits(to, j, options_.bits, code);
+      write_code(to, j, options_.bits, code);
     }
     const float* scale = parameters.scale.data() + row * groups;
     const float* minimum = parameters.minimum.data() + row * groups;
@@ -282,15 +256,15 @@ Packed GridFormat::pack(const AffineCodes& codes) const {
         if (minima) write_half(minima, g, nearest_half(minimum[g]));
       } else {
         const float super = round_to_half(largest_scale), super_minimum = round_to_half(largest_minimum);
-        write_bits(scales, g, p,
+        write_code(scales, g, p,
                    static_cast<uint32_t>(encode_parameter(scale[g], largest_scale, super, scale_top(p))) & mask);
         if (minima)
-          write_bits(
+          write_code(
               minima, g, p,
               static_cast<uint32_t>(encode_parameter(minimum[g], largest_minimum, super_minimum, minimum_top(p))) &
                   mask);
       }
-      if (zeros) write_bits(zeros, g, options_.bits, nearest_zero(minimum[g], scale[g], levels()));
+      if (zeros) write_code(zeros, g, options_.bits, nearest_zero(minimum[g], scale[g], levels()));
     }
     // What was not rounded by round_parameters would be stored as something else than its maker believes.
     const RowReader reader(*this, at, views, row);
@@ -325,7 +299,7 @@ AffineCodes GridFormat::unpack_codes(const Packed& packed) const {
   for (uint64_t row = 0; row < shape.rows; ++row) {
     for (uint64_t j = 0; j < shape.cols; ++j)
       codes.codes[row * shape.cols + j] =
-          static_cast<uint8_t>(read_bits(views[0].data() + row * at.code_bytes, j, options_.bits));
+          static_cast<uint8_t>(read_code(views[0].data() + row * at.code_bytes, j, options_.bits));
     const RowReader reader(*this, at, views, row);
     for (uint64_t g = 0; g < groups; ++g) {
       const GroupParameters group = reader(g);

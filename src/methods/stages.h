@@ -45,6 +45,8 @@ struct TensorState {
   std::optional<AffineParameters> source_grid;
   uint64_t source_group = 0;
   std::optional<Packed> packed;  // set by quantize
+  // What the quantizer knows of signs beyond the packed ones, for ParametrizationStart; empty: nothing.
+  std::vector<Matrix> latents;
 };
 
 // What a stage did, for the log and the manifest.

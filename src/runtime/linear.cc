@@ -4,7 +4,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "format/bit_stream.h"
+#include "format/format.h"
 #include "format/grid.h"
 
 namespace whit {
@@ -45,11 +46,36 @@ void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::Store
   m.zeros_row_bytes = at.zero_bytes;
   m.row_scales = bytes(part(at.row_scales));
   m.row_scales_bytes = static_cast<size_t>(at.row_scale_count) * 2;
-  for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j) {
-    uint16_t half;
-    std::memcpy(&half, bytes(part(at.columns)) + 2 * j, 2);
-    columns.push_back(half_to_float(half));
-  }
+  for (size_t j = 0; at.columns >= 0 && j < m.cols; ++j)
+    columns.push_back(half_to_float(read_half(part(at.columns).data(), j)));
+}
+
+// +-scale / 2 by one bit each, a half scale for every row, `scale_stride` bytes apart: a symmetric grid of one bit.
+cpu::StoredMatrix sign_matrix(std::span<const std::byte> signs, Shape shape, const uint8_t* scales,
+                              size_t scale_stride) {
+  cpu::StoredMatrix m;
+  m.storage = cpu::Storage::grid;
+  m.rows = shape.rows;
+  m.cols = shape.cols;
+  m.codes = bytes(signs);
+  m.codes_end = m.codes + signs.size();
+  m.row_bytes = (shape.cols + 7) / 8;
+  m.group = cpu::padded(shape.cols);
+  m.groups = 1;
+  m.has_minimum = true;
+  m.bits = 1;
+  m.parameter_bits = 16;
+  m.zero = cpu::Zero::symmetric;
+  m.scales = scales;
+  m.parameter_row_bytes = scale_stride;
+  return m;
+}
+
+// Twice the halves: the factor that sign_matrix() leaves to its columns.
+std::vector<float> doubled_halves(std::span<const std::byte> part) {
+  std::vector<float> values(part.size() / 2);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 2 * half_to_float(read_half(part.data(), i));
+  return values;
 }
 
 }  // namespace
@@ -100,22 +126,60 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
 
 Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
   for (const TensorView& view : views) {
-    Part part;
-    Variant variant;
-    part.matrix = stored_matrix(view, variant.columns);
-    part.begin = rows_;
-    if (part.matrix.affine() && activations == ActivationType::int8) {
-      variant.int8 = true;
-      variant.block = part.matrix.activation_block();
-      variant.offset = part.matrix.offset;
+    if (view.tensor->format->name() == "lowrank_sign") {
+      add_factors(view, activations);
+    } else {
+      std::vector<float> columns;
+      const cpu::StoredMatrix matrix = stored_matrix(view, columns);
+      add_part(matrix, std::move(columns), activations);
     }
-    const auto found = std::find(variants_.begin(), variants_.end(), variant);
-    part.variant = static_cast<size_t>(found - variants_.begin());
-    if (found == variants_.end()) variants_.push_back(std::move(variant));
-    rows_ += part.matrix.rows;
-    cols_ = part.matrix.cols;
-    parts_.push_back(part);
   }
+}
+
+void Linear::add_part(const cpu::StoredMatrix& matrix, std::vector<float> columns, ActivationType activations) {
+  Part part;
+  part.matrix = matrix;
+  part.begin = rows_;
+  Variant variant;
+  variant.columns = std::move(columns);
+  if (matrix.affine() && activations == ActivationType::int8) {
+    variant.int8 = true;
+    variant.block = matrix.activation_block();
+    variant.offset = matrix.offset;
+  }
+  const auto found = std::find(variants_.begin(), variants_.end(), variant);
+  part.variant = static_cast<size_t>(found - variants_.begin());
+  if (found == variants_.end()) variants_.push_back(std::move(variant));
+  rows_ += matrix.rows;
+  cols_ = matrix.cols;
+  parts_.push_back(part);
+}
+
+// diag(h) U (diag(l) V^T (diag(g) x)): two matrices of one bit, the inputs of each scaled by columns.
+void Linear::add_factors(const TensorView& view, ActivationType activations) {
+  const StoredTensor& tensor = *view.tensor;
+  const size_t cols = tensor.shape.cols, rank = tensor.parts[3].size() / 2;
+  if (factors_.empty() || factors_.back().tensor != &tensor ||
+      factors_.back().begin + factors_.back().left->rows() != rows_) {
+    static constexpr uint16_t kOne = 0x3c00;
+    factors_.push_back({std::make_shared<Linear>(), std::make_shared<Linear>(), &tensor, rows_});
+    factors_.back().right->add_part(
+        sign_matrix(tensor.parts[1], {rank, cols}, reinterpret_cast<const uint8_t*>(&kOne), 0),
+        doubled_halves(tensor.parts[4]), activations);
+  }
+  Factors& factors = factors_.back();
+  cpu::StoredMatrix left = sign_matrix(tensor.parts[0], {view.rows, rank}, bytes(tensor.parts[2]), 2);
+  left.first_row = view.begin;
+  left.half_split_head = tensor.half_split_head;
+  factors.left->add_part(left, doubled_halves(tensor.parts[3]), activations);
+  rows_ += view.rows;
+  cols_ = cols;
+}
+
+size_t Linear::widest() const noexcept {
+  size_t most = cols_;
+  for (const Factors& factors : factors_) most = std::max(most, factors.left->cols());
+  return most;
 }
 
 Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens)
@@ -136,10 +200,22 @@ Multiplier::Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max
 }
 
 void Multiplier::unpack_row(const Linear& linear, size_t row, float* out) {
+  if (linear.parts_.empty()) return unpack_factors_row(linear.factors_.front(), row, out);
   const Linear::Part& part = linear.parts_.front();
   kernels_.dequantize_row(part.matrix, row, workers_.front().scratch(), out);
   const std::vector<float>& columns = linear.variants_[part.variant].columns;
   if (!columns.empty()) kernels_.multiply(out, columns.data(), columns.size(), out);
+}
+
+// The row of the left factor, its columns' scales on it, weighs the rows of the right one.
+void Multiplier::unpack_factors_row(const Linear::Factors& factors, size_t row, float* out) {
+  const Linear &left = *factors.left, &right = *factors.right;
+  between_.reserve(max_tokens_ * row_stride(max_cols_));
+  float* weights = between_.data();
+  unpack_row(left, row, weights);
+  const std::vector<float>& columns = right.variants_.front().columns;
+  kernels_.combine_sign_rows(right.parts_.front().matrix, weights, out);
+  kernels_.multiply(out, columns.data(), columns.size(), out);
 }
 
 void Multiplier::prepare(const Linear& linear, const float* x, size_t tokens) {
@@ -244,12 +320,20 @@ void Multiplier::panels_for_many(const Linear& linear, size_t tokens, float* out
 
 void Multiplier::multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride) {
   if (tokens == 0) return;
-  WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.cols()) <= max_cols_);
-  prepare(linear, x, tokens);
-  if (tokens <= kFewTokens)
-    rows_for_few(linear, tokens, out, out_stride);
-  else
-    panels_for_many(linear, tokens, out, out_stride);
+  WHIT_CHECK(tokens <= max_tokens_ && cpu::padded(linear.widest()) <= max_cols_);
+  if (!linear.parts_.empty()) {
+    prepare(linear, x, tokens);
+    if (tokens <= kFewTokens)
+      rows_for_few(linear, tokens, out, out_stride);
+    else
+      panels_for_many(linear, tokens, out, out_stride);
+  }
+  for (const Linear::Factors& factors : linear.factors_) {
+    between_.reserve(max_tokens_ * row_stride(max_cols_));
+    const size_t stride = row_stride(factors.left->cols());
+    multiply(*factors.right, x, tokens, between_.data(), stride);
+    multiply(*factors.left, between_.data(), tokens, out + factors.begin, out_stride);
+  }
 }
 
 }  // namespace whit

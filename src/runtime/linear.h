@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,13 +22,16 @@ inline size_t row_stride(size_t cols) { return cpu::padded(cols) + (cpu::padded(
 // The view as kernels see it. ErrorKind::input for a format without kernels. `columns` receives column scales, if any.
 cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns);
 
-// One or more matrices that read the same input; their outputs lie one after another.
+// One or more matrices that read the same input; their outputs lie one after another. The stored tensors must outlive
+// it.
 class Linear {
  public:
   Linear() = default;
   Linear(std::span<const TensorView> views, ActivationType activations);
   size_t rows() const noexcept { return rows_; }
   size_t cols() const noexcept { return cols_; }
+  // The longest input of a product on the way: cols(), or the rank of factors.
+  size_t widest() const noexcept;
 
  private:
   friend class Multiplier;
@@ -45,15 +49,25 @@ class Linear {
     size_t begin = 0;  // of its outputs
     size_t variant = 0;
   };
+  // Rows of a matrix that is stored as two factors: left * (right * x). Rows of the same tensor share what right gives.
+  struct Factors {
+    std::shared_ptr<Linear> right, left;
+    const StoredTensor* tensor = nullptr;
+    size_t begin = 0;  // of its outputs
+  };
+  void add_part(const cpu::StoredMatrix& matrix, std::vector<float> columns, ActivationType activations);
+  void add_factors(const TensorView& view, ActivationType activations);
+
   std::vector<Part> parts_;
   std::vector<Variant> variants_;
+  std::vector<Factors> factors_;
   size_t rows_ = 0, cols_ = 0;
 };
 
 // Scratch and the pool: one per session.
 class Multiplier {
  public:
-  // For linears of up to max_cols inputs and up to max_tokens rows of activations a call.
+  // For linears with widest() up to max_cols and up to max_tokens rows of activations a call.
   Multiplier(const cpu::Kernels& kernels, ThreadPool& pool, size_t max_cols, size_t max_tokens);
   // out[t][0..rows) = linear * x[t], t < tokens. x has stride row_stride(cols) and is zero past cols.
   void multiply(const Linear& linear, const float* x, size_t tokens, float* out, size_t out_stride);
@@ -75,6 +89,7 @@ class Multiplier {
     cpu::QuantizedRows quantized;
     const float* x = nullptr;
   };
+  void unpack_factors_row(const Linear::Factors& factors, size_t row, float* out);
   void prepare(const Linear& linear, const float* x, size_t tokens);
   void rows_for_few(const Linear& linear, size_t tokens, float* out, size_t out_stride);
   void panels_for_many(const Linear& linear, size_t tokens, float* out, size_t out_stride);
@@ -84,6 +99,7 @@ class Multiplier {
   size_t max_cols_, max_tokens_;
   std::vector<Worker> workers_;
   std::vector<Input> inputs_;
+  Buffer<float> between_;  // what the right factors gave
 };
 
 }  // namespace whit

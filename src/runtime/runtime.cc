@@ -91,6 +91,10 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
     }
     embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.width}}});
     output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.width}}});
+    for (const Layer& layer : layers_)
+      for (const Linear* one : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+        widest_ = std::max(widest_, one->widest());
+    widest_ = std::max({widest_, embedding_.widest(), output_.widest()});
     output_norm_ = model_->vector("output_norm.weight", s.width);
     inverse_frequencies_ = s.inverse_frequencies();
   }
@@ -123,6 +127,7 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
   ActivationType activations_;
   std::vector<Layer> layers_;
   Linear embedding_, output_;
+  size_t widest_ = 0;  // of all linears
   std::vector<float> output_norm_;
   std::vector<double> inverse_frequencies_;
 };
@@ -133,8 +138,7 @@ RuntimeSession::RuntimeSession(std::shared_ptr<const RuntimeScorer> scorer, size
       kernels_(scorer_->kernels_),
       context_(context),
       block_(std::min(context, kBlockTokens)),
-      multiplier_(kernels_, scorer_->pool_, std::max({spec_.width, spec_.heads * spec_.head_size, spec_.feed_forward}),
-                  block_),
+      multiplier_(kernels_, scorer_->pool_, scorer_->widest_, block_),
       attention_(spec_, kernels_, scorer_->pool_, context),
       width_stride_(row_stride(spec_.width)),
       qkv_stride_(row_stride((spec_.heads + 2 * spec_.kv_heads) * spec_.head_size)),

@@ -31,8 +31,8 @@ TEST(ParametrizationLaws, ShowsWhatIsStoredAndEncodesTheSameBytes) {
     const TensorState& unit = format->is_ggml() ? blocks : ragged;
     const Packed packed = packed_unit(format, unit);
     for (const bool with_weights : {false, true}) {
-      const auto learned =
-          make_parametrization(parametrization_rows(), packed, with_weights ? MatrixView(unit.weights) : MatrixView());
+      const auto learned = make_parametrization(parametrization_rows(), packed,
+                                                {with_weights ? MatrixView(unit.weights) : MatrixView(), {}});
       EXPECT_EQ(learned->materialize().matrix().data, tests::unpacked(packed).data) << format->label();
       EXPECT_EQ(learned->encode().parts, packed.parts) << format->label();
     }
@@ -44,7 +44,7 @@ TEST(ParametrizationLaws, DescendsAndStaysWhatItShows) {
   const Tensor target = Tensor::from(unit.weights);
   for (const FormatPtr& format : learnable()) {
     Packed packed = packed_unit(format, unit);
-    const auto learned = make_parametrization(parametrization_rows(), packed, unit.weights);
+    const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
     const auto loss = [&] { return mean(square(learned->materialize() - target * 1.03)); };
     const double before = loss().item();
     for (int step = 0; step < 20; ++step) {
@@ -78,7 +78,7 @@ TEST(ParametrizationLaws, DescendsAndStaysWhatItShows) {
 TEST(ParametrizationLaws, CodesMove) {
   const TensorState unit = tests::make_unit(2, 64, nullptr, 33, false);
   const Packed packed = packed_unit(make_format("q4_1"), unit);
-  const auto learned = make_parametrization(parametrization_rows(), packed, unit.weights);
+  const auto learned = make_parametrization(parametrization_rows(), packed, {unit.weights, {}});
   Tensor position = learned->parameters()[0].tensors[0];
   {
     const NoGrad guard;

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "base/rng.h"
-#include "format/format.h"
+#include "format/lowrank_sign.h"
 #include "runtime/attention.h"
 #include "runtime/cpu/dispatch.h"
 #include "runtime/linear.h"
@@ -47,6 +47,19 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     affine->round_parameters(shape, p);
     return std::make_shared<Packed>(affine->pack(codes));
   }
+  if (const auto lowrank = as_lowrank_sign(format)) {
+    const uint64_t rank = lowrank->rank(shape);
+    LowrankSignFactors f{shape, {}, {}, {}, {}, {}};
+    const auto fill = [&](std::vector<float>& values, uint64_t count) {
+      for (uint64_t i = 0; i < count; ++i) values.push_back(wild(rng));
+    };
+    fill(f.u, shape.rows * rank);
+    fill(f.v, rank * shape.cols);
+    fill(f.h, shape.rows);
+    fill(f.l, rank);
+    fill(f.g, shape.cols);
+    return std::make_shared<Packed>(lowrank->pack(f));
+  }
   std::vector<float> weights;
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
   return std::make_shared<Packed>(pack_dense(format, shape, weights));
@@ -67,6 +80,7 @@ std::vector<FormatPtr> all_formats() {
     formats.push_back(make_format(
         "grid", {{"bits", bits}, {"group", 0}, {"parameter_bits", 16}, {"zero", "symmetric"}, {"columns", true}}));
   }
+  for (const int rank : {8, 24, 200}) formats.push_back(make_format("lowrank_sign", {{"rank", rank}}));
   return formats;
 }
 
@@ -77,9 +91,17 @@ std::vector<Shape> shapes_of(const Format& format) {
 }
 
 // What the decoder's roundings are relative to: |scale q| + |minimum| times |column|, per weight; |w| for dense
-// formats.
+// formats; of factors, the sum over the rank of the terms' magnitudes.
 std::vector<double> magnitudes(const Packed& packed, const std::vector<float>& weights) {
   std::vector<double> out(weights.size());
+  if (const auto lowrank = as_lowrank_sign(packed.format)) {
+    const LowrankSignFactors f = lowrank->unpack_factors(packed);
+    double sum = 0;
+    for (const float l : f.l) sum += std::abs(double{l});
+    for (size_t i = 0; i < out.size(); ++i)
+      out[i] = sum * std::abs(double{f.h[i / packed.shape.cols]} * f.g[i % packed.shape.cols]);
+    return out;
+  }
   const auto affine = as_affine(packed.format);
   if (!affine) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = std::abs(double{weights[i]});
@@ -133,12 +155,13 @@ TEST(Kernels, EveryFormatTimesFloats) {
       const size_t tokens = 5;
       const Activations x(tokens, shape.cols, rng);
       for (const Level& level : levels) {
-        Multiplier multiplier(level.kernels, pool, shape.cols, tokens);
+        Multiplier multiplier(level.kernels, pool, linear.widest(), tokens);
         std::vector<float> row(shape.cols + 1, 7.0f);
+        const double roundings = as_lowrank_sign(format) ? static_cast<double>(linear.widest() + 8) : 4;  // sums
         multiplier.unpack_row(linear, shape.rows - 1, row.data());
         for (size_t j = 0; j < shape.cols; ++j) {
           const size_t i = (shape.rows - 1) * shape.cols + j;
-          ASSERT_NEAR(row[j], weights[i], 4 * kEps * size[i]) << format->label() << " " << level.name;
+          ASSERT_NEAR(row[j], weights[i], roundings * kEps * size[i]) << format->label() << " " << level.name;
         }
         ASSERT_EQ(row[shape.cols], 7.0f);
         for (const size_t count : {size_t{1}, tokens}) {  // by rows, by panels
@@ -152,7 +175,7 @@ TEST(Kernels, EveryFormatTimesFloats) {
                 sum += double{weights[r * shape.cols + j]} * x.row(t)[j];
                 bound += size[r * shape.cols + j] * std::abs(x.row(t)[j]);
               }
-              bound *= kEps * static_cast<double>(shape.cols + 8);
+              bound *= kEps * static_cast<double>(std::max(linear.widest(), shape.cols) + 8);
               ASSERT_LE(std::abs(out[t * stride + r] - sum), bound)
                   << format->label() << " " << level.name << " " << shape.rows << "x" << shape.cols << " row " << r
                   << " of " << count;
@@ -309,6 +332,43 @@ TEST(Kernels, RowsOfViews) {
             }
             ASSERT_NEAR(out[t * 24 + r], sum, 1e-5 * (bound + 1)) << level.name << " row " << r;
           }
+      }
+    }
+  }
+}
+
+// Members of a stack of factors share V^T x; beside them a matrix of another format. Rounded activations stay near: a
+// block of 8-bit codes errs by 1/254 of its largest value a weight.
+TEST(Kernels, FactorsOfAStack) {
+  Rng rng(9);
+  const StoredTensor stack =
+      make_stored("stack", random_packed(make_format("lowrank_sign", {{"rank", 40}}), {48, 100}, rng));
+  const StoredTensor other = make_stored("other", random_packed(make_format("f16"), {8, 100}, rng));
+  const std::vector<TensorView> views = {{&stack, 0, 16}, {&stack, 16, 9}, {&other, 0, 8}, {&stack, 25, 23}};
+  std::vector<float> weights(56 * 100);
+  unpack_rows({&stack, 0, 25}, 0, 25, std::span(weights).first(25 * 100));
+  unpack_rows({&other, 0, 8}, 0, 8, std::span(weights).subspan(25 * 100, 8 * 100));
+  unpack_rows({&stack, 25, 23}, 0, 23, std::span(weights).subspan(33 * 100));
+  const Activations x(5, 100, rng);
+  for (const ActivationType type : {ActivationType::fp32, ActivationType::int8}) {
+    const Linear linear(views, type);
+    ASSERT_EQ(linear.rows(), 56u);
+    for (const Level& level : all_levels()) {
+      ThreadPool pool(2);
+      Multiplier multiplier(level.kernels, pool, linear.widest(), 5);
+      for (const size_t count : {1, 5}) {
+        std::vector<float> out(count * 56);
+        multiplier.multiply(linear, x.data.data(), count, out.data(), 56);
+        for (size_t t = 0; t < count; ++t) {
+          double error = 0, size = 0;
+          for (size_t r = 0; r < 56; ++r) {
+            double sum = 0;
+            for (size_t j = 0; j < 100; ++j) sum += double{weights[r * 100 + j]} * x.row(t)[j];
+            error += std::pow(out[t * 56 + r] - sum, 2);
+            size += sum * sum;
+          }
+          EXPECT_LT(std::sqrt(error / size), type == ActivationType::int8 ? 0.05 : 1e-5) << level.name << " " << count;
+        }
       }
     }
   }

@@ -139,8 +139,8 @@ class AffineParametrization final : public Parametrization {
 
 }  // namespace
 
-std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, MatrixView weights) {
-  return std::make_unique<AffineParametrization>(packed, weights);
+std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, const ParametrizationStart& start) {
+  return std::make_unique<AffineParametrization>(packed, start.weights);
 }
 
 }  // namespace whit

@@ -34,7 +34,7 @@ class DenseParametrization final : public Parametrization {
 
 }  // namespace
 
-std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, MatrixView) {
+std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, const ParametrizationStart&) {
   return std::make_unique<DenseParametrization>(packed);
 }
 

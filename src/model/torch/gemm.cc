@@ -37,15 +37,10 @@ PoolState& state() {
 // Products below this many multiplications take less time than to wake the pool.
 constexpr int64_t kSmall = 1 << 17;
 
-// While one lives, BLAS calls of every thread run in the calling thread.
-struct SerialBlas {
-  SerialBlas() { set_blas_threads(1); }
-  ~SerialBlas() { set_blas_threads(state().threads); }
-  SerialBlas(const SerialBlas&) = delete;
-  SerialBlas& operator=(const SerialBlas&) = delete;
-};
-
 }  // namespace
+
+SerialBlas::SerialBlas() { set_blas_threads(1); }
+SerialBlas::~SerialBlas() { set_blas_threads(state().threads); }
 
 int pool_threads() noexcept { return state().threads; }
 

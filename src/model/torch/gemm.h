@@ -24,6 +24,14 @@ void run_parallel(size_t count, size_t grain, const std::function<void(size_t be
 // Held by every section; to be held around a multi-threaded BLAS or LAPACK call, whose bits depend on its threads.
 std::mutex& room_mutex();
 
+// While one lives, BLAS and LAPACK calls of every thread run in the calling thread. Under room_mutex() only.
+struct SerialBlas {
+  SerialBlas();
+  ~SerialBlas();
+  SerialBlas(const SerialBlas&) = delete;
+  SerialBlas& operator=(const SerialBlas&) = delete;
+};
+
 // A strided operand: element (i, j) stands at data[i * row + j * col]; one of the strides is 1.
 struct Operand {
   const float* data;

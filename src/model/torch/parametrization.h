@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,8 @@ namespace whit {
 
 // Parameters that share a learning rate.
 struct ParameterGroup {
-  // "codes" (weights before rounding, in units of a step), "factors" (latents of signs, of mean magnitude 1) or "scales"
-  // (everything that multiplies, as exponents)
+  // "codes": weights before rounding, in units of a step. "factors": latents behind signs, of mean magnitude 1.
+  // "scales": everything that multiplies.
   std::string kind;
   std::vector<Tensor> tensors;  // leaves with requires_grad; an optimizer changes them in place by assign()
   std::string unit = {};        // whose they are; set by whoever holds several
@@ -36,9 +37,14 @@ class Parametrization {
   virtual std::vector<ParameterGroup> parameters() const = 0;
 };
 
-// `weights`: what was to be stored; gives codes a start inside their step (empty: the middle, which is `packed`
-// itself).
-using ParametrizationMaker = std::function<std::unique_ptr<Parametrization>(const Packed& packed, MatrixView weights)>;
+// What is known beside the stored bytes, so that learning starts where storing them was nearly decided the other way.
+struct ParametrizationStart {
+  MatrixView weights;               // what was to be stored; empty: the middle of every step, which is `packed` itself
+  std::span<const Matrix> latents;  // as the quantizer left them in TensorState; empty: signs alone
+};
+
+using ParametrizationMaker =
+    std::function<std::unique_ptr<Parametrization>(const Packed& packed, const ParametrizationStart& start)>;
 
 // A row of the table that methods passes in: by the name of the format ("grid").
 struct ParametrizationRow {
@@ -48,6 +54,6 @@ struct ParametrizationRow {
 
 // By packed.format->name(); ErrorKind::usage, naming the formats that can be learned, when there is no row.
 std::unique_ptr<Parametrization> make_parametrization(const std::vector<ParametrizationRow>& rows, const Packed& packed,
-                                                      MatrixView weights = {});
+                                                      const ParametrizationStart& start = {});
 
 }  // namespace whit

@@ -1,30 +1,37 @@
 #include "model/torch/tensor.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/clamp.h>
+#include <ATen/ops/copysign.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/ones_like.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/round.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sqrt.h>
-#include <ATen/ops/where.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/error.h"
 #include "model/torch/device_ops.h"
+#include "model/torch/gemm.h"
 #include "model/torch/tensor_impl.h"
 
 namespace whit {
@@ -43,6 +50,58 @@ auto translated(Body&& body) {
     throw Error(ErrorKind::internal, error.what_without_backtrace(), "LibTorch");
   }
 }
+
+// One kernel forwards, none backwards: the gradient itself is handed on.
+class SignSte : public torch::autograd::Function<SignSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) {
+    return at::copysign(at::ones({}, x.options()), x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return gradients;
+  }
+};
+
+class RoundSte : public torch::autograd::Function<RoundSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) { return at::round(x); }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return gradients;
+  }
+};
+
+bool has_unit_stride(const at::Tensor& x) {
+  return x.dim() == 2 && x.scalar_type() == at::kFloat && x.is_cpu() && (x.stride(0) == 1 || x.stride(1) == 1);
+}
+
+// Matrices on the CPU go over the room's pool: LibTorch's and BLAS's own threads wait for each other by spinning, which
+// costs tenfold as soon as another program wants a core.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  if (!has_unit_stride(a) || !has_unit_stride(b) || a.size(1) != b.size(0)) return at::matmul(a, b);
+  at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  torch_room::parallel_gemm(a.size(0), b.size(1), a.size(1), 1.0f, {a.data_ptr<float>(), a.stride(0), a.stride(1)},
+                            {b.data_ptr<float>(), b.stride(0), b.stride(1)}, 0.0f, out.data_ptr<float>(), out.size(1));
+  return out;
+}
+
+class Product : public torch::autograd::Function<Product> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& a, const at::Tensor& b) {
+    context->save_for_backward({a, b});
+    return product(a, b);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& up = gradients.at(0);
+    at::Tensor a, b;
+    if (context->needs_input_grad(0)) a = product(up, saved.at(1).t());
+    if (context->needs_input_grad(1)) b = product(saved.at(0).t(), up);
+    return {a, b};
+  }
+};
 
 at::Tensor copy_of(const float* data, at::IntArrayRef shape) {
   return at::from_blob(const_cast<float*>(data), shape)
@@ -140,6 +199,9 @@ void Tensor::assign(const Tensor& values) {
 NoGrad::NoGrad() : before_(c10::GradMode::is_enabled()) { c10::GradMode::set_enabled(false); }
 NoGrad::~NoGrad() { c10::GradMode::set_enabled(before_); }
 
+SerialOperations::SerialOperations() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+SerialOperations::~SerialOperations() { at::set_num_threads(before_); }
+
 #define WHIT_BINARY(symbol)                                              \
   Tensor operator symbol(const Tensor& a, const Tensor& b) {             \
     return translated([&] { return wrap(unwrap(a) symbol unwrap(b)); }); \
@@ -164,21 +226,14 @@ Tensor sigmoid(const Tensor& x) { return wrap(at::sigmoid(unwrap(x))); }
 Tensor silu(const Tensor& x) { return wrap(at::silu(unwrap(x))); }
 Tensor clamp(const Tensor& x, double least, double most) { return wrap(at::clamp(unwrap(x), least, most)); }
 
-// x + (f(x) - x) with the bracket outside of history; computed so that the forward value is exactly f(x).
-Tensor round_ste(const Tensor& x) {
-  const at::Tensor& value = unwrap(x);
-  const at::Tensor rounded = at::round(value.detach());
-  return wrap(value - value.detach() + rounded);
-}
-Tensor sign_ste(const Tensor& x) {
-  const at::Tensor& value = unwrap(x);
-  const at::Tensor fixed = value.detach();
-  const at::Tensor ones = at::ones_like(fixed);
-  return wrap(value - fixed + at::where(fixed >= 0, ones, -ones));
-}
+Tensor round_ste(const Tensor& x) { return wrap(RoundSte::apply(unwrap(x))); }
+Tensor sign_ste(const Tensor& x) { return wrap(SignSte::apply(unwrap(x))); }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  return translated([&] { return wrap(at::matmul(unwrap(a), unwrap(b))); });
+  return translated([&] {
+    const at::Tensor &x = unwrap(a), &y = unwrap(b);
+    return wrap(has_unit_stride(x) && has_unit_stride(y) ? Product::apply(x, y) : at::matmul(x, y));
+  });
 }
 Tensor transpose(const Tensor& x) {
   return translated([&] { return wrap(unwrap(x).transpose(-2, -1)); });
@@ -199,6 +254,22 @@ Tensor rows(const Tensor& x, std::span<const int64_t> indices) {
       at::from_blob(const_cast<int64_t*>(indices.data()), {static_cast<int64_t>(indices.size())}, at::kLong)
           .to(unwrap(x).device(), /*non_blocking=*/false, /*copy=*/true);
   return translated([&] { return wrap(unwrap(x).index_select(0, index)); });
+}
+
+Tensor diagonal(const Tensor& x) {
+  return translated([&] { return wrap(unwrap(x).diagonal()); });
+}
+Tensor identity(int64_t n) { return wrap(at::eye(n, at::kFloat)); }
+Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double) {
+  const NoGrad guard;
+  const std::lock_guard lock(torch_room::room_mutex());
+  const torch_room::SerialBlas serial;
+  return translated([&] {
+    const at::ScalarType type = in_double ? at::kDouble : at::kFloat;
+    const auto [lower, info] = at::linalg_cholesky_ex(unwrap(a).detach().to(type));
+    if (info.item<int>() != 0) return Tensor();
+    return wrap(at::cholesky_solve(unwrap(b).detach().to(type), lower).to(at::kFloat));
+  });
 }
 
 Tensor sum(const Tensor& x) { return wrap(unwrap(x).sum()); }

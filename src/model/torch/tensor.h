@@ -68,6 +68,19 @@ class NoGrad {
   bool before_;
 };
 
+// While one lives, what is not a product of matrices runs in the calling thread. For many small steps: LibTorch's threads
+// wait for each other by spinning, and so take cores from the products between.
+class SerialOperations {
+ public:
+  SerialOperations();
+  ~SerialOperations();
+  SerialOperations(const SerialOperations&) = delete;
+  SerialOperations& operator=(const SerialOperations&) = delete;
+
+ private:
+  int before_;
+};
+
 // Element by element, with broadcasting.
 Tensor operator+(const Tensor& a, const Tensor& b);
 Tensor operator-(const Tensor& a, const Tensor& b);
@@ -90,7 +103,7 @@ Tensor sigmoid(const Tensor& x);
 Tensor silu(const Tensor& x);
 // The gradient passes where least <= x <= most.
 Tensor clamp(const Tensor& x, double least, double most);
-// Straight-through: round to nearest (ties to even) or sign (of 0: +1) forwards, the identity backwards.
+// Straight-through: round to nearest (ties to even) or sign (of +0: +1) forwards, the identity backwards.
 Tensor round_ste(const Tensor& x);
 Tensor sign_ste(const Tensor& x);
 
@@ -100,6 +113,11 @@ Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
 Tensor narrow(const Tensor& x, int64_t dimension, int64_t begin, int64_t count);
 Tensor concat(std::span<const Tensor> parts, int64_t dimension);
 Tensor rows(const Tensor& x, std::span<const int64_t> indices);  // of the first dimension
+Tensor diagonal(const Tensor& x);                                // [n, n] -> [n]
+Tensor identity(int64_t n);
+// The x of a x = b for symmetric positive definite a [n, n], b [n, k], outside of history; undefined where a is not
+// positive definite. In double for systems that are nearly singular, else in single precision.
+Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double = false);
 
 Tensor sum(const Tensor& x);
 Tensor sum(const Tensor& x, int64_t dimension, bool keep);

@@ -34,7 +34,8 @@ struct StoredMatrix {
   size_t groups = 0;   // per row
   int32_t offset = 0;  // of codes: 8 (q4_0), 128 (q8_0), else 0
   bool has_minimum = false;
-  // grid only, parts as format/grid.h lays them out
+  // grid only, parts as format/grid.h lays them out. bits 1 (a factor of lowrank_sign): symmetric, one group a row, scales
+  // of 16 bits.
   uint32_t bits = 0, parameter_bits = 0;
   Zero zero = Zero::minimum;
   const uint8_t *scales = nullptr, *scales_end = nullptr, *minima = nullptr, *minima_end = nullptr;

@@ -311,6 +311,82 @@ HWY_INLINE void BlockRowsFloat(const StoredMatrix& m, size_t begin, size_t end, 
 #define WHIT_FUSED_BLOCKS 0
 #endif
 
+// ---- one bit a weight: scale (q - 1/2) ----
+
+// Lanes whose bit is set, of the lowest Lanes(d) bits.
+HWY_INLINE hn::Mask<Floats> MaskOfBits(Floats d, uint64_t bits) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  const uint8_t bytes[8] = {static_cast<uint8_t>(bits), static_cast<uint8_t>(bits >> 8)};
+  return hn::LoadMaskBits(d, bytes);
+#else
+  const hn::RebindToUnsigned<Floats> du;
+  HWY_ALIGN static constexpr uint32_t kBits[16] = {1,       1 << 1,  1 << 2,  1 << 3, 1 << 4,  1 << 5,
+                                                   1 << 6,  1 << 7,  1 << 8,  1 << 9, 1 << 10, 1 << 11,
+                                                   1 << 12, 1 << 13, 1 << 14, 1 << 15};
+  return hn::RebindMask(d, hn::TestBit(hn::Set(du, static_cast<uint32_t>(bits)), hn::Load(du, kBits)));
+#endif
+}
+
+// sum over j of x[j] (q_j - 1/2) = (sum where the bit is set) - (sum of all) / 2: no weight is ever written out.
+inline void SignRows(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
+                     float* HWY_RESTRICT out) {
+  const Floats d;
+  const size_t N = hn::Lanes(d), cols = m.cols;
+  auto all = hn::Zero(d);
+  for (size_t j = 0; j < cols; j += N) all = hn::Add(all, hn::LoadU(d, x + j));  // zero past cols
+  const float half = 0.5f * hn::GetLane(hn::SumOfLanes(d, all));
+  for (size_t row = begin; row < end; ++row) {
+    const size_t stored = m.stored_row(row);
+    const uint8_t* HWY_RESTRICT bits = m.codes + stored * m.row_bytes;
+    hn::Vec<Floats> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+    const auto word = [&](uint64_t signs, const float* from, size_t count) HWY_ATTR {
+      for (size_t i = 0; i < count; i += 4 * N) {
+        HWY_UNROLL(4)
+        for (size_t a = 0; a < 4; ++a)
+          sum[a] =
+              hn::Add(sum[a], hn::IfThenElseZero(MaskOfBits(d, signs >> (i + a * N)), hn::LoadU(d, from + i + a * N)));
+      }
+    };
+    size_t j = 0;
+    for (; j + 64 <= cols; j += 64) {
+      uint64_t signs;
+      std::memcpy(&signs, bits + j / 8, 8);
+      word(signs, x + j, 64);
+    }
+    if (j < cols) {  // x is readable to a multiple of 32 only
+      uint64_t signs = 0;
+      std::memcpy(&signs, bits + j / 8, (cols - j + 7) / 8);
+      for (size_t i = 0; j + i < cols; i += N)
+        sum[0] = hn::Add(sum[0], hn::IfThenElseZero(MaskOfBits(d, signs >> i), hn::LoadU(d, x + j + i)));
+    }
+    const float scale = half_to_float(Load16(m.scales + stored * m.parameter_row_bytes));
+    out[row - begin] =
+        scale * (hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3])))) - half);
+  }
+}
+
+inline void combine_sign_rows(const StoredMatrix& m, const float* weights, float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  for (size_t j = 0; j < m.cols; j += 4 * N) {
+    const size_t bytes = (HWY_MIN(4 * N, m.cols - j) + 7) / 8;
+    hn::Vec<Floats> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+    for (size_t k = 0; k < m.rows; ++k) {
+      const size_t stored = m.stored_row(k);
+      uint64_t signs = 0;
+      std::memcpy(&signs, m.codes + stored * m.row_bytes + j / 8, bytes);
+      const float weight = 0.5f * weights[k] * half_to_float(Load16(m.scales + stored * m.parameter_row_bytes));
+      const auto plus = hn::Set(d, weight), minus = hn::Set(d, -weight);
+      HWY_UNROLL(4)
+      for (size_t a = 0; a < 4; ++a)
+        sum[a] = hn::Add(sum[a], hn::IfThenElse(MaskOfBits(d, signs >> (a * N)), plus, minus));
+    }
+    HWY_ALIGN float tile[4 * 16];
+    for (size_t a = 0; a < 4; ++a) hn::Store(sum[a], d, tile + a * N);
+    std::memcpy(out + j, tile, HWY_MIN(4 * N, m.cols - j) * sizeof(float));
+  }
+}
+
 inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const float* x, const RowScratch& scratch,
                        float* out) noexcept {
 #if WHIT_FUSED_BLOCKS
@@ -325,6 +401,7 @@ inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const fl
       break;
   }
 #endif
+  if (m.bits == 1) return SignRows(m, begin, end, x, out);
   for (size_t row = begin; row < end; ++row) {
     const size_t stored = m.stored_row(row);
     if (m.storage == Storage::f32) {
@@ -437,6 +514,7 @@ inline void fill_matmul(Kernels& kernels) {
   kernels.gemm_f32 = gemm_f32;
   kernels.gemm_i8 = gemm_i8;
   kernels.dot = dot;
+  kernels.combine_sign_rows = combine_sign_rows;
   kernels.matvec_f32 = matvec_f32;
   kernels.matvec_i8 = matvec_i8;
 }
