@@ -159,9 +159,10 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
   return output;
 }
 
-Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
+Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
   Recipe recipe;
-  recipe.calibrate = calibrate;
+  recipe.calibrate = asked.calibrate;
+  recipe.tune = asked.tune;
   // Steps of one stage and file order stay in order: what all units do first stands first.
   const auto add = [&](const std::string& unit, const std::string& method, const FormatPtr& format,
                        const Json& options) {
@@ -182,6 +183,7 @@ Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
       if (position < entry.before.size())
         add(entry.unit.name, entry.before[position].method, nullptr, entry.before[position].options);
   for (const UnitPlan& entry : plan.units) add(entry.unit.name, entry.method, entry.format, entry.options);
+  if (const Step* tune = tune_step(asked)) recipe.steps.push_back(*tune);
   return recipe;
 }
 

@@ -21,6 +21,7 @@ Windows draw_starts(std::span<const int32_t> novels, int32_t front, uint64_t voc
   Windows starts;
   for (size_t i = 0; i < count; ++i) {
     std::vector<int32_t> start;
+    start.reserve(32);
     if (front >= 0) start.push_back(front);
     if (i % 2 == 0 && novels.size() > 24) {
       const size_t length = 4 + rng.below(21), at = rng.below(novels.size() - length);

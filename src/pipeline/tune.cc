@@ -351,8 +351,8 @@ Json tune(const TuneRequest& request, Progress& progress) {
 
   const OutputFrame frame(*model);
   Json manifest;
-  if (const std::string old = model->metadata.string_or("whit.manifest", ""); !old.empty()) {
-    const Json before = Json::parse(old, nullptr, false);
+  if (model->metadata.has("whit.manifest")) {
+    const Json before = Json::parse(model->metadata.string("whit.manifest"), nullptr, false);
     if (before.is_object()) manifest = before;
   }
   TuneOptions resolved = tuned.options;

@@ -5,7 +5,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -154,7 +153,7 @@ class Linears {
       if (weights_.contains(prefix_ + member + ".bias")) biases.push_back(find(member + ".bias").reshape({-1}));
     }
     const at::Tensor matrix = matrices.size() == 1 ? matrices[0] : at::cat(matrices, 0);
-    at::Tensor out = at::matmul(x, matrix.to(x.scalar_type()).t());
+    at::Tensor out = multiplied(x, matrix.to(x.scalar_type()).t());
     if (!biases.empty()) out = out + at::cat(biases, 0).to(x.scalar_type());
     return out;
   }

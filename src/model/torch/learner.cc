@@ -5,7 +5,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
@@ -206,7 +205,7 @@ struct Learner::State {
     }
     at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kFloat));
     const auto product = [](const at::Tensor& a, const at::Tensor& b) {
-      return on_cuda(a) ? torch_room::cuda_matmul_float(a, b) : at::mm(a, b);
+      return on_cuda(a) ? torch_room::cuda_matmul_float(a, b) : torch_room::multiplied(a, b);
     };
     for (int64_t first = 0; first < tokens; first += at_once) {
       const int64_t count = std::min(at_once, tokens - first);
@@ -218,7 +217,7 @@ struct Learner::State {
                  : cross_entropy_of(logits, targets.narrow(0, first, count), 1 / result.positions, type);
       sum += loss.sum;
       if (!learn) continue;
-      result.hidden_gradient.narrow(0, first, count).copy_(at::mm(loss.gradient, matrix));
+      result.hidden_gradient.narrow(0, first, count).copy_(torch_room::multiplied(loss.gradient, matrix));
       result.output_gradient += product(loss.gradient.t(), rows);
     }
     result.loss = sum.item<double>() / result.positions;

@@ -259,7 +259,7 @@ Tensor rows(const Tensor& x, std::span<const int64_t> indices) {
 Tensor diagonal(const Tensor& x) {
   return translated([&] { return wrap(unwrap(x).diagonal()); });
 }
-Tensor identity(int64_t n) { return wrap(at::eye(n, at::kFloat)); }
+Tensor identity(int64_t n) { return wrap(at::eye(n, at::TensorOptions(at::kFloat).device(torch_room::learning_at_device()))); }
 Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double) {
   const NoGrad guard;
   const std::lock_guard lock(torch_room::room_mutex());

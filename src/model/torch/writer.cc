@@ -7,7 +7,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
@@ -120,7 +119,7 @@ struct TextWriter::State {
       for (size_t index = 0; index < blocks.size(); ++index) {
         const Block& block = blocks[index];
         const at::Tensor all =
-            at::mm(torch_room::rms_norm(x, block.attention_norm, spec.norm_epsilon), block.qkv.t())
+            torch_room::multiplied(torch_room::rms_norm(x, block.attention_norm, spec.norm_epsilon), block.qkv.t())
                 .view({count, heads + 2 * kv, size});
         const at::Tensor turned = rotated(all.narrow(1, 0, heads + kv), cosine, sine);
         keys[index].select(1, t).copy_(turned.narrow(1, heads, kv).reshape({count * kv, size}));
@@ -129,14 +128,14 @@ struct TextWriter::State {
         const at::Tensor weights = at::softmax(
             at::matmul(query * scale, keys[index].narrow(1, 0, t + 1).transpose(1, 2)), -1);
         const at::Tensor attended = at::matmul(weights, values[index].narrow(1, 0, t + 1));
-        x = x + at::mm(attended.reshape({count, heads * size}), block.output.t());
+        x = x + torch_room::multiplied(attended.reshape({count, heads * size}), block.output.t());
         const at::Tensor both =
-            at::mm(torch_room::rms_norm(x, block.feed_forward_norm, spec.norm_epsilon), block.gate_up.t());
-        x = x + at::mm(at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden), block.down.t());
+            torch_room::multiplied(torch_room::rms_norm(x, block.feed_forward_norm, spec.norm_epsilon), block.gate_up.t());
+        x = x + torch_room::multiplied(at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden), block.down.t());
       }
       const at::Tensor last = torch_room::rms_norm(x, norm, spec.norm_epsilon);
       const at::Tensor logits =
-          on_cuda(x) ? torch_room::cuda_matmul_float(last, output.t()) : at::mm(last, output.t());
+          on_cuda(x) ? torch_room::cuda_matmul_float(last, output.t()) : torch_room::multiplied(last, output.t());
       // argmax p / e with e exponential is a draw from p.
       at::Tensor noise = at::empty_like(logits);
       noise.exponential_(1, generator);

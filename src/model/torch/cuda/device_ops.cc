@@ -1,6 +1,7 @@
 // What the learning side does in another way on a CUDA device; LibTorch 2 only.
 #include "model/torch/device_ops.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -64,6 +65,9 @@ at::Tensor rotated(const ModelSpec& spec, const at::Tensor& x, const at::Tensor&
 }  // namespace
 
 bool cuda_is_there() { return c10::cuda::device_count() > 0; }
+
+// Products of floats with 10 bits of mantissa: these are small factors and rotations, on whose result codes are rounded.
+void cuda_allow_tf32() { at::globalContext().setAllowTF32CuBLAS(true); }
 
 std::string cuda_name() {
   cudaDeviceProp properties;
