@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "cli/verbs.h"
+#include "model/torch/device.h"
 #include "report/table.h"
 #include "report/units.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 struct CompressOptions {
   CompressRequest request;
-  std::string preset, recipe, data, prefix;
+  std::string preset, recipe, data, prefix, device = "cpu";
   int tokens = -1, context = -1;
   int64_t seed = -1;
   bool thorough = false, json = false, explain = false, no_verify = false;
@@ -136,12 +137,22 @@ VerbBody declare_compress(CLI::App& app) {
         return names;
       }());
   app.add_option("--prefix", o->prefix, "whose activations a block sees: compressed (default) or original");
+  app.add_option("--minutes", o->request.minutes, "for recipes that train: all of it, compressing included")
+      ->check(CLI::Range(0.01, 1e6));
+  app.add_option("--device", o->device, "where to factorize and train: cpu or cuda");
   app.add_flag("--dry-run", o->request.dry_run, "plan, exact bytes and memory only");
   app.add_flag("--force", o->request.force, "overwrite the output");
   app.add_flag("--explain", o->explain, "every tensor, and how the choice was made");
   return [o](Terminal& terminal) {
+    set_learning_device(o->device);
     o->request.recipe = recipe_of(*o);
     o->request.verify = !o->no_verify;
+    if (const Step* tuning = tune_step(o->request.recipe);
+        tuning && (o->request.recipe.tune.tokens > 0) == (o->request.minutes > 0))
+      throw Error(ErrorKind::usage, "how long shall it train?", "whit compress", {},
+                  "--minutes 30, or tokens in the recipe's [tune]");
+    else if (!tuning && o->request.minutes > 0)
+      throw Error(ErrorKind::usage, "this recipe does not train", "--minutes");
     Json result;
     try {
       result = compress(o->request, terminal);

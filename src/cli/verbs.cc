@@ -16,10 +16,11 @@ const std::vector<Verb>& verbs() {
   static const std::vector<Verb> table = {
       inspect_verb(), run_verb(), eval_verb(), bench_verb(), report_verb(),
 #ifdef WHIT_LEARN
-      compress_verb(), calibrate_verb(), methods_verb(),
+      compress_verb(), calibrate_verb(), tune_verb(), methods_verb(),
 #else
       {"compress", "make a model fit a number of bytes", "", true, {}},
       {"calibrate", "measure once what every size of a model needs to know", "", true, {}},
+      {"tune", "train a compressed model as it is stored", "", true, {}},
       {"methods", "list and describe the methods", "", true, {}},
 #endif
   };

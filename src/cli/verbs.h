@@ -34,6 +34,7 @@ Verb report_verb();
 #ifdef WHIT_LEARN
 Verb compress_verb();
 Verb calibrate_verb();
+Verb tune_verb();
 Verb methods_verb();
 #endif
 

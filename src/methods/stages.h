@@ -14,7 +14,10 @@
 #include "calibrate/statistics.h"
 #include "format/format.h"
 #include "model/spec/spec.h"
+#include "model/torch/adamw.h"
+#include "model/torch/learner.h"
 #include "model/torch/matrix.h"
+#include "model/torch/parametrization.h"
 
 namespace whit {
 
@@ -104,6 +107,35 @@ class Quantizer : public Method {
   virtual uint64_t scratch_bytes(Shape shape, const Format& format) const = 0;
 };
 
+// What a tuner works on: a whole model whose weights are leaves, and a text. Handed in by the pipeline.
+class TuneProblem {
+ public:
+  virtual ~TuneProblem() = default;
+  // The leaves by kind. Valid until restart().
+  virtual std::vector<ParameterGroup> parameters() = 0;
+  // Batches that the budget allows.
+  virtual uint64_t steps() const = 0;
+  // Batch `number` forward and backward: adds the gradients of main + hidden * LossParts::hidden.
+  virtual LossParts step(uint64_t number, double hidden) = 0;
+  // The main loss on text that is not trained on.
+  virtual double held_out() = 0;
+  // The values as they are now are the best so far, or: everything back to where it began.
+  virtual void keep() = 0;
+  virtual void restart() = 0;
+  // A point at which the run can be stopped; `state` is what resume() gives back when it goes on from there.
+  virtual void checkpoint(uint64_t step, const Json& state, const AdamW& optimizer) = 0;
+  virtual std::optional<Json> resume(AdamW& optimizer) = 0;
+  virtual void progress(uint64_t step, const LossParts& loss, double held_out) = 0;
+  virtual void note(const std::string& text) = 0;
+};
+
+// model + data -> deltas.
+class Tuner : public Method {
+ public:
+  // Returns {steps, held_out_start, held_out, restarts, ...} for the log and the manifest.
+  virtual Json tune(TuneProblem& problem) const = 0;
+};
+
 // One possible format of a unit.
 struct Choice {
   uint64_t bytes = 0;
@@ -132,6 +164,7 @@ std::unique_ptr<Importance> make_importance(std::string_view name, const Json& o
 std::unique_ptr<Transform> make_transform(std::string_view name, const Json& options);
 std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options);
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options);
+std::unique_ptr<Tuner> make_tuner(std::string_view name, const Json& options);
 std::unique_ptr<Allocator> make_allocator(std::string_view name, const Json& options);
 
 }  // namespace whit

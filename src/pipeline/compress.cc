@@ -7,11 +7,13 @@
 
 #include "base/memory.h"
 #include "data/tokenizer.h"
+#include "model/torch/device.h"
 #include "pipeline/fit.h"
 #include "pipeline/layerwise.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pause.h"
 #include "pipeline/sensitivity.h"
+#include "pipeline/tune.h"
 #include "pipeline/walker.h"
 
 namespace whit {
@@ -37,13 +39,17 @@ class Job {
     const bool statistics = plan.needs_statistics();
     if (statistics) draw_windows();
     settle_data();
-    const std::string manifest = make_manifest(*model_, plan, recipe_.calibrate, pool_.threads());
+    const Step* tuning = tune_step(recipe_);
+    std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
     Json result;
     result["output"] = request_.output.string();
     result["file_bytes"] = nullptr;
     result["predicted_bytes"] = predicted;
-    result["predicted_peak_bytes"] = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, measures_);
+    uint64_t peak = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, measures_);
+    if (tuning && learning_device() == "cpu")
+      peak = std::max(peak, baseline_ + tune_bytes(*model_, plan, true, recipe_.tune));
+    result["predicted_peak_bytes"] = peak;
     result["peak_bytes"] = nullptr;
     result["seconds"] = nullptr;
     result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
@@ -55,7 +61,7 @@ class Job {
     Json key;
     key["model"] = model_->content_hash;
     key["machine"] = machine_key(pool_.threads());
-    key["recipe"] = recipe_to_json(resolved_recipe(plan, recipe_.calibrate));
+    key["recipe"] = recipe_to_json(resolved_recipe(plan, recipe_));
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
     if (statistics)
@@ -63,21 +69,27 @@ class Job {
         if (unit.unit.block < 0 && !unit.copied && gram.data.empty())
           gram = output_gram(*model_, windows_, cache_, pool_.threads(), progress_);
     walk({*model_, plan, recipe_.calibrate, statistics ? &windows_ : nullptr, gram.data.empty() ? nullptr : &gram,
-          journal, pool_, progress_});
+          journal, tuning != nullptr, pool_, progress_});
+    Encoded tuned;
+    if (tuning) {
+      tuned = tune_units(plan, *tuning, journal, key, result);
+      manifest = make_manifest(*model_, plan, recipe_, pool_.threads());
+    }
 
     progress_.begin("write", static_cast<double>(plan.units.size()));
     ModelOutput output = plan_output(frame_, plan, manifest, [&](const UnitPlan& unit) {
       progress_.advance(1);
       pause_point(progress_);
+      if (tuning) return tuned.units.at(unit.unit.name);
       return finished_unit(*model_, unit, journal);
-    });
+    }, tuned.vectors);
     AtomicFile file(request_.output, request_.force);
     write_model_file(file, output);
     const uint64_t written = file.size();
     file.commit();
     journal.remove();
     progress_.end();
-    WHIT_CHECK(written == predicted);
+    WHIT_CHECK(tuning ? written <= predicted : written == predicted);
     result["file_bytes"] = written;
     result["peak_bytes"] = memory_.peak();
     result["resident_peak_bytes"] = memory_use().resident_peak;
@@ -128,11 +140,45 @@ class Job {
         request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
     if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
     draw_windows();
-    FitResult fit = fit_plan(frame_, *step, settled(recipe_.calibrate), measure(*step), budget, pool_.threads());
+    Recipe expected = expected_tune(recipe_);
+    expected.calibrate = settled(recipe_.calibrate);
+    FitResult fit = fit_plan(frame_, *step, expected, measure(*step), budget, pool_.threads());
     loss_ = fit.predicted_loss;
     lossless_ = fit.lossless;
     if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
     return std::move(fit.plan);
+  }
+
+  // Trains what the walk left in the journal; the manifest then says what was trained on.
+  Encoded tune_units(const Plan& plan, const Step& step, const Journal& journal, const Json& key, Json& result) {
+    const UnitStarter start = [&](const UnitPlan& unit) {
+      return UnitStart{finished_unit(*model_, unit, journal), journal.latents(unit.unit.name)};
+    };
+    Json tune_key = key;
+    tune_key["device"] = learning_device();
+    tune_key["minutes"] = request_.minutes;
+    const double spent = request_.minutes > 0 ? seconds() / 60 : 0;
+    if (request_.minutes > 0 && spent >= request_.minutes)
+      progress_.note("compressing alone took the time that was given; one step of training follows");
+    Tuned tuned = tune_model({*model_, plan, start, model_.get(), step.method, step.options, recipe_.tune,
+                              std::max(0.01, request_.minutes - spent), journal.folder() / "tune.checkpoint", tune_key,
+                              cache_, progress_});
+    recipe_.tune = tuned.options;
+    if (recipe_.tune.data != "self" && recipe_.tune.data != "novels" && recipe_.tune.data != "self+novels")
+      recipe_.tune.data = "text";
+    result["tune"] = tuned.report;
+    return std::move(tuned.encoded);
+  }
+
+  // The longest that the manifest's tune table can become.
+  static Recipe expected_tune(Recipe recipe) {
+    if (!tune_step(recipe)) return recipe;
+    TuneOptions& tune = recipe.tune;
+    tune.data_hash = std::string(32, 'f');
+    for (int64_t* number : {&tune.tokens, &tune.text_tokens})
+      if (*number == 0) *number = 999999999999;
+    if (tune.batch == 0) tune.batch = 10000000;
+    return recipe;
   }
 
   Sensitivity measure(const Step& step) {

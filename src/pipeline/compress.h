@@ -15,6 +15,7 @@ struct CompressRequest {
   Recipe recipe;                // an allocate step makes the plan from measured sensitivities
   std::string budget;           // "60MiB" ... for the allocate step; "" where there is none
   std::filesystem::path cache;  // "" : the default folder
+  double minutes = 0;           // for a tune step whose tokens are not given: all of it, compressing included
   int threads = 0;
   bool force = false;    // overwrite the output
   bool dry_run = false;  // plan, bytes and memory only

@@ -63,12 +63,12 @@ Plan plan_of(const std::vector<UnitSpec>& units, const std::vector<UnitChoices>&
 
 }  // namespace
 
-std::string make_manifest(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, int threads) {
+std::string make_manifest(const Model& model, const Plan& plan, const Recipe& recipe, int threads) {
   Json json;
   json["whit"] = 1;
   json["model"] = model.content_hash;
   json["machine"] = machine_key(threads);
-  json["recipe"] = recipe_to_json(resolved_recipe(plan, calibrate));
+  json["recipe"] = recipe_to_json(resolved_recipe(plan, recipe));
   return json.dump();
 }
 
@@ -76,7 +76,7 @@ uint64_t plan_file_bytes(const OutputFrame& frame, const Plan& plan, const std::
   return model_file_bytes(plan_output(frame, plan, manifest, {}));
 }
 
-FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const CalibrateOptions& calibrate,
+FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const Recipe& recipe,
                    const Sensitivity& sensitivity, uint64_t budget, int threads) {
   const Model& model = frame.model();
   const std::vector<UnitSpec> units = units_of(model.spec);
@@ -91,7 +91,7 @@ FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const Calibra
     smallest.push_back(static_cast<size_t>(least - table.back().begin()));
   }
   const auto file_bytes = [&](const Plan& plan) {
-    return plan_file_bytes(frame, plan, make_manifest(model, plan, calibrate, threads));
+    return plan_file_bytes(frame, plan, make_manifest(model, plan, recipe, threads));
   };
   const auto weight_bytes = [&](const std::vector<size_t>& picks) {
     uint64_t sum = 0;

@@ -14,11 +14,11 @@ struct FitResult {
 
 // The plan of least predicted loss whose whole file is at most `budget` bytes. A budget below the smallest possible
 // file is ErrorKind::budget that says what the least is.
-FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const CalibrateOptions& calibrate,
+FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const Recipe& recipe,
                    const Sensitivity& sensitivity, uint64_t budget, int threads);
 
 // The manifest of a plan: resolved recipe and the hashes of what went in; no paths, times or names.
-std::string make_manifest(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, int threads);
+std::string make_manifest(const Model& model, const Plan& plan, const Recipe& recipe, int threads);
 
 // The file's exact bytes for a plan, manifest included.
 uint64_t plan_file_bytes(const OutputFrame& frame, const Plan& plan, const std::string& manifest);

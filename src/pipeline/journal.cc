@@ -67,7 +67,17 @@ std::filesystem::path Journal::path_of(const std::string& unit) const { return f
 
 bool Journal::has(const std::string& unit) const { return std::filesystem::exists(path_of(unit)); }
 
-void Journal::store(const std::string& unit, const Packed& packed, const StageReport& report) {
+void Journal::store(const std::string& unit, const Packed& packed, const StageReport& report,
+                    const std::vector<Matrix>& latents) {
+  if (!latents.empty()) {
+    Json shapes = Json::array();
+    std::vector<std::span<const std::byte>> body;
+    for (const Matrix& matrix : latents) {
+      shapes.push_back({matrix.rows, matrix.cols});
+      body.push_back(std::as_bytes(std::span(matrix.data)));
+    }
+    write_record(folder_ / (unit + ".latents"), {{"shapes", shapes}}, body);
+  }
   Json header;
   header["format"] = format_to_json(*packed.format);
   header["rows"] = packed.shape.rows;
@@ -97,6 +107,28 @@ std::shared_ptr<Packed> Journal::load(const std::string& unit) const {
   }
   if (offset != record.body.size()) damaged_record(path, kName, "its parts are shorter than the file");
   return packed;
+}
+
+std::vector<Matrix> Journal::latents(const std::string& unit) const {
+  const auto path = folder_ / (unit + ".latents");
+  if (!std::filesystem::exists(path)) return {};
+  const Record record = open_record(path, kName);
+  std::vector<Matrix> latents;
+  uint64_t offset = 0;
+  try {
+    for (const Json& shape : record.header.at("shapes")) {
+      const uint64_t rows = shape.at(0).get<uint64_t>(), cols = shape.at(1).get<uint64_t>();
+      const uint64_t left = (record.body.size() - offset) / sizeof(float);
+      if (cols != 0 && rows > left / cols) damaged_record(path, kName, "its matrices are longer than the file");
+      Matrix matrix(rows, cols);
+      std::memcpy(matrix.data.data(), record.body.data() + offset, matrix.data.size() * sizeof(float));
+      offset += matrix.data.size() * sizeof(float);
+      latents.push_back(std::move(matrix));
+    }
+  } catch (const Json::exception&) {
+    damaged_record(path, kName, "its header cannot be read");
+  }
+  return latents;
 }
 
 StageReport Journal::report(const std::string& unit) const {

@@ -23,7 +23,10 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
 
   bool has(const std::string& unit) const;
-  void store(const std::string& unit, const Packed& packed, const StageReport& report);
+  // `latents` (TensorState) are kept in a file of their own, for a tune step.
+  void store(const std::string& unit, const Packed& packed, const StageReport& report,
+             const std::vector<Matrix>& latents = {});
+  std::vector<Matrix> latents(const std::string& unit) const;  // empty: none were stored
   // Checks the entry's checksum and its format; damage is ErrorKind::integrity that names the entry to delete.
   // The basis is not in the entry: a plan knows it.
   std::shared_ptr<Packed> load(const std::string& unit) const;

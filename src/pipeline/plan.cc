@@ -154,7 +154,8 @@ std::shared_ptr<const PackedTokenizer> OutputFrame::tokenizer() const {
   return tokenizer_;
 }
 
-ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader) {
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
+                        std::map<std::string, std::vector<float>> replaced) {
   ModelOutput output;
   output.metadata = frame.metadata();
   output.manifest = std::move(manifest);
@@ -193,9 +194,12 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
                                      [&](const Member& member) { return in_units.count(member.name) > 0; });
     if (stacked || in_units.count(tensor.name)) continue;
-    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor] {
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor, replaced] {
                                 std::vector<float> values(tensor.shape.count());
-                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+                                if (const auto other = replaced.find(tensor.name); other != replaced.end())
+                                  values = other->second;
+                                else
+                                  unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
                                 return std::make_shared<const Packed>(
                                     pack_dense(make_format("f32"), tensor.shape, values));
                               }});
@@ -204,9 +208,10 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
   return output;
 }
 
-Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
+Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
   Recipe recipe;
-  recipe.calibrate = calibrate;
+  recipe.calibrate = asked.calibrate;
+  recipe.tune = asked.tune;
   // Steps of one stage and file order stay in order: what all units do first stands first.
   const auto add = [&](const std::string& unit, const std::string& method, const FormatPtr& format,
                        const Json& options) {
@@ -227,6 +232,7 @@ Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate) {
       if (position < entry.before.size())
         add(entry.unit.name, entry.before[position].method, nullptr, entry.before[position].options);
   for (const UnitPlan& entry : plan.units) add(entry.unit.name, entry.method, entry.format, entry.options);
+  if (const Step* tune = tune_step(asked)) recipe.steps.push_back(*tune);
   return recipe;
 }
 

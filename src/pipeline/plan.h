@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,11 +72,13 @@ class OutputFrame {
 };
 
 // The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
-ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader);
+// `replaced`: other values for some of the vectors.
+ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
+                        std::map<std::string, std::vector<float>> replaced = {});
 
-// The recipe with one quantize step per distinct (method, format, options), units named exactly: what the manifest
-// keeps.
-Recipe resolved_recipe(const Plan& plan, const CalibrateOptions& calibrate);
+// The recipe with one step per distinct (method, format, options), units named exactly, and the tune step that was asked
+// for: what the manifest keeps.
+Recipe resolved_recipe(const Plan& plan, const Recipe& asked);
 
 // The unit's bytes in its source format, members stacked. Only for units with a source_format().
 Packed copy_unit(const Model& model, const UnitSpec& unit);

@@ -87,6 +87,11 @@ Step read_step(Json table, const std::string& where) {
       step.options = make_allocator(step.method, table)->options();
       break;
     }
+    case Stage::tune: {
+      if (!step.tensors.empty()) fail_recipe("a tune step works on the whole model", place, "tensors");
+      step.options = make_tuner(step.method, table)->options();
+      break;
+    }
     case Stage::transform:
     case Stage::importance:
     case Stage::prune: {
@@ -112,7 +117,7 @@ Json formats_to_json(const std::vector<FormatPtr>& formats) {
 
 Recipe recipe_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) fail_recipe("a recipe is a table", where, json.dump());
-  static const std::vector<std::string> known = {"whit", "calibrate", "step"};
+  static const std::vector<std::string> known = {"whit", "calibrate", "tune", "step"};
   options_detail::check_known(json, where, known);
   const auto version = json.find("whit");
   if (version == json.end() || !version->is_number_integer() || version->get<int64_t>() != 1)
@@ -121,6 +126,7 @@ Recipe recipe_from_json(const Json& json, const std::string& where) {
   Recipe recipe;
   if (const auto calibrate = json.find("calibrate"); calibrate != json.end())
     read_options(recipe.calibrate, *calibrate, where + ": calibrate");
+  if (const auto tune = json.find("tune"); tune != json.end()) read_options(recipe.tune, *tune, where + ": tune");
   const auto steps = json.find("step");
   if (steps == json.end() || !steps->is_array() || steps->empty())
     fail_recipe("a recipe needs at least one step", where, {}, "[[step]]");
@@ -137,10 +143,17 @@ Recipe read_recipe(const std::filesystem::path& path) {
   return parse_recipe(read_file(path, uint64_t{16} << 20), path.string());
 }
 
+const Step* tune_step(const Recipe& recipe) {
+  for (const Step& step : recipe.steps)
+    if (method_row(step.method).stage == Stage::tune) return &step;
+  return nullptr;
+}
+
 Json recipe_to_json(const Recipe& recipe) {
   Json json;
   json["whit"] = 1;
   json["calibrate"] = write_options(recipe.calibrate);
+  if (tune_step(recipe)) json["tune"] = write_options(recipe.tune);
   Json steps = Json::array();
   for (const Step& step : recipe.steps) {
     Json table;

@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "format/format.h"
 #include "methods/stages.h"
+#include "pipeline/training_text.h"
 
 namespace whit {
 
@@ -47,6 +48,7 @@ struct Step {
 
 struct Recipe {
   CalibrateOptions calibrate;
+  TuneOptions tune;  // [tune]: for a tune step
   std::vector<Step> steps;
 };
 
@@ -65,6 +67,8 @@ struct Preset {
 const std::vector<Preset>& presets();
 Recipe preset_recipe(const std::string& name);
 
+// The step that trains the whole model after the walk, or null.
+const Step* tune_step(const Recipe& recipe);
 bool step_matches(const Step& step, const UnitSpec& unit);
 // The steps that apply to `unit`, in file order: of each stage the last one that matches. A glob that matches only some
 // members of a stack is ErrorKind::usage, and so is anything but "zero or more others, then quantize".

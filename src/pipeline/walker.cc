@@ -73,7 +73,8 @@ class Walk {
     for (const UnitStep& step : unit.before) apply_step(step, state, context);
     WHIT_CHECK(state.rotation == unit.rotation);
     const StageReport report = quantizer->quantize(state, context);
-    context_.journal.store(unit.unit.name, *state.packed, report);
+    context_.journal.store(unit.unit.name, *state.packed, report,
+                           context_.keep_latents ? state.latents : std::vector<Matrix>());
     if (report.damp_ratio > 0.05)
       context_.progress.note(fmt::format("{}: damping was raised to {:g} until the system could be solved",
                                          unit.unit.name, report.damp_ratio));

@@ -18,6 +18,7 @@ struct WalkContext {
   const CalibrationWindows* windows;  // null when nothing in the plan needs statistics
   const Matrix* output_gram;          // statistics of embedding and output; null: they get none
   Journal& journal;
+  bool keep_latents;  // a tune step follows
   ThreadPool& pool;
   Progress& progress;
 };

@@ -21,7 +21,10 @@ namespace {
 void set_blas_threads(int threads) noexcept {
   using Setter = void (*)(int);
   static const Setter setter = reinterpret_cast<Setter>(::dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
-  if (setter) setter(threads);
+  if (setter)
+    setter(threads);
+  else
+    at::set_num_threads(threads);  // MKL follows it, and every worker of the pool would start as many threads of its own
 }
 
 struct PoolState {

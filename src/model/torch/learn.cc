@@ -5,18 +5,19 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "model/torch/attention.h"
 #include "model/torch/block.h"
+#include "model/torch/device_ops.h"
 #include "model/torch/gemm.h"
 #include "model/torch/kernels.h"
 #include "model/torch/tensor_impl.h"
@@ -123,7 +124,15 @@ class Linears {
  public:
   Linears(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights) : weights_(weights) {
     prefix_ = "blk." + std::to_string(block) + ".";
+    std::set<std::string> in_units;
+    for (const UnitSpec& unit : units_of(spec)) {
+      if (unit.block != static_cast<int64_t>(block) || !weights.contains(unit.name)) continue;
+      if (weights.at(unit.name).count() != static_cast<int64_t>(unit.rows * unit.cols))
+        throw Error(ErrorKind::input, "a unit of the block has another shape than the model's description", unit.name);
+      in_units.insert(unit.members.begin(), unit.members.end());
+    }
     for (const auto& [name, shape] : block_tensors(spec, block)) {
+      if (in_units.contains(name)) continue;
       const auto found = weights.find(name);
       if (found == weights.end()) throw Error(ErrorKind::input, "a tensor of the block is missing", name);
       if (found->second.count() != static_cast<int64_t>(shape.count()))
@@ -132,19 +141,20 @@ class Linears {
   }
 
   at::Tensor norm(const std::string& name, const at::Tensor& x, double epsilon) const {
-    const at::Tensor gain = find(name + ".weight").reshape({-1});
-    return x * at::rsqrt((x * x).mean(-1, /*keepdim=*/true) + epsilon) * gain;
+    return rms_norm(x, find(name + ".weight"), epsilon);
   }
 
-  at::Tensor apply(std::initializer_list<std::string> members, const at::Tensor& x) const {
+  at::Tensor apply(const std::string& unit, std::initializer_list<std::string> members, const at::Tensor& x) const {
     std::vector<at::Tensor> matrices, biases;
+    const auto whole = weights_.find(prefix_ + unit + ".weight");
+    if (whole != weights_.end()) matrices.push_back(unwrap(whole->second));
     for (const std::string& member : members) {
-      matrices.push_back(find(member + ".weight"));
+      if (whole == weights_.end()) matrices.push_back(find(member + ".weight"));
       if (weights_.contains(prefix_ + member + ".bias")) biases.push_back(find(member + ".bias").reshape({-1}));
     }
     const at::Tensor matrix = matrices.size() == 1 ? matrices[0] : at::cat(matrices, 0);
-    at::Tensor out = at::matmul(x, matrix.t());
-    if (!biases.empty()) out = out + at::cat(biases, 0);
+    at::Tensor out = multiplied(x, matrix.to(x.scalar_type()).t());
+    if (!biases.empty()) out = out + at::cat(biases, 0).to(x.scalar_type());
     return out;
   }
 
@@ -155,6 +165,13 @@ class Linears {
 };
 
 }  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon) {
+  const at::Tensor row = gain.reshape({-1});
+  if (on_cuda(x)) return cuda_rms_norm(x, row, epsilon);
+  return x * at::rsqrt((x * x).mean(-1, /*keepdim=*/true) + epsilon) * row;
+}
+
 }  // namespace torch_room
 
 using torch_room::unwrap;
@@ -174,20 +191,25 @@ Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights
   const int64_t hidden = static_cast<int64_t>(spec.feed_forward);
 
   const at::Tensor qkv =
-      told("attn_qkv", linears.apply({"attn_q", "attn_k", "attn_v"}, linears.norm("attn_norm", x, spec.norm_epsilon)));
-  const auto plan = c10::make_intrusive<torch_room::AttentionPlan>(spec, sequences, length);
-  const at::Tensor attended = torch_room::Attention::apply(qkv, plan);
-  x = x + told("attn_output", linears.apply({"attn_output"}, attended));
+      told("attn_qkv", linears.apply("attn_qkv", {"attn_q", "attn_k", "attn_v"},
+                                     linears.norm("attn_norm", x, spec.norm_epsilon)));
+  at::Tensor attended;
+  if (torch_room::on_cuda(qkv))
+    attended = torch_room::cuda_attention(spec, qkv, sequences, length);
+  else
+    attended = torch_room::Attention::apply(
+        qkv, c10::make_intrusive<torch_room::AttentionPlan>(spec, sequences, length));
+  x = x + told("attn_output", linears.apply("attn_output", {"attn_output"}, attended));
 
   const at::Tensor normed = linears.norm("ffn_norm", x, spec.norm_epsilon);
   at::Tensor activated;
   if (spec.gated) {
-    const at::Tensor both = told("ffn_gate_up", linears.apply({"ffn_gate", "ffn_up"}, normed));
+    const at::Tensor both = told("ffn_gate_up", linears.apply("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed));
     activated = at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
   } else {
-    activated = at::silu(told("ffn_up", linears.apply({"ffn_up"}, normed)));
+    activated = at::silu(told("ffn_up", linears.apply("ffn_up", {"ffn_up"}, normed)));
   }
-  return wrap(x + told("ffn_down", linears.apply({"ffn_down"}, activated)));
+  return wrap(x + told("ffn_down", linears.apply("ffn_down", {"ffn_down"}, activated)));
 }
 
 Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, const Activations& input,

@@ -24,6 +24,8 @@ struct ParameterGroup {
   // "scales": everything that multiplies.
   std::string kind;
   std::vector<Tensor> tensors;  // leaves with requires_grad; an optimizer changes them in place by assign()
+  std::string unit = {};        // whose they are; set by whoever holds several
+  bool embedding = false;       // of the embedding or the output matrix
 };
 
 class Parametrization {

@@ -31,6 +31,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "model/torch/device_ops.h"
 #include "model/torch/gemm.h"
 #include "model/torch/tensor_impl.h"
 
@@ -133,7 +134,8 @@ class Product : public torch::autograd::Function<Product> {
 };
 
 at::Tensor copy_of(const float* data, at::IntArrayRef shape) {
-  return at::from_blob(const_cast<float*>(data), shape).clone();
+  return at::from_blob(const_cast<float*>(data), shape)
+      .to(torch_room::learning_at_device(), at::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 
 }  // namespace
@@ -146,7 +148,8 @@ const Tensor::Impl& Tensor::impl() const {
 Tensor Tensor::from(MatrixView values) {
   const int64_t rows = static_cast<int64_t>(values.rows), cols = static_cast<int64_t>(values.cols);
   return wrap(at::from_blob(const_cast<float*>(values.data), {rows, cols}, {static_cast<int64_t>(values.stride), 1})
-                  .clone(at::MemoryFormat::Contiguous));
+                  .contiguous()
+                  .to(torch_room::learning_at_device(), at::kFloat, /*non_blocking=*/false, /*copy=*/true));
 }
 
 Tensor Tensor::from(std::span<const float> values, std::vector<int64_t> shape) {
@@ -156,7 +159,9 @@ Tensor Tensor::from(std::span<const float> values, std::vector<int64_t> shape) {
   return wrap(copy_of(values.data(), shape));
 }
 
-Tensor Tensor::full(std::vector<int64_t> shape, double value) { return wrap(at::full(shape, value, at::kFloat)); }
+Tensor Tensor::full(std::vector<int64_t> shape, double value) {
+  return wrap(at::full(shape, value, at::TensorOptions(at::kFloat).device(torch_room::learning_at_device())));
+}
 
 std::vector<int64_t> Tensor::shape() const { return unwrap(*this).sizes().vec(); }
 int64_t Tensor::size(int64_t dimension) const {
@@ -293,7 +298,7 @@ Tensor rows(const Tensor& x, std::span<const int64_t> indices) { return rows(x, 
 Tensor diagonal(const Tensor& x) {
   return translated([&] { return wrap(unwrap(x).diagonal()); });
 }
-Tensor identity(int64_t n) { return wrap(at::eye(n, at::kFloat)); }
+Tensor identity(int64_t n) { return wrap(at::eye(n, at::TensorOptions(at::kFloat).device(torch_room::learning_at_device()))); }
 Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double) {
   const NoGrad guard;
   const std::lock_guard lock(torch_room::room_mutex());

@@ -1,5 +1,6 @@
 // Differentiable tensors for methods that learn, without any torch header. A thin, value-like handle on a LibTorch
-// tensor of 32-bit floats; copies share storage and history, as there.
+// tensor of 32-bit floats; copies share storage and history, as there. New values stand on the learning device
+// (device.h).
 //
 //   Tensor scale = Tensor::from(matrix).requires_grad();
 //   Tensor loss = mean(square(matmul(x, transpose(round_ste(w / scale) * scale)) - y));

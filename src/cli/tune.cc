@@ -1,0 +1,116 @@
+// whit tune: trains a compressed model, to the original's predictions or to a text.
+#include "pipeline/tune.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "cli/verbs.h"
+#include "model/torch/device.h"
+#include "pipeline/recipe.h"
+#include "report/units.h"
+
+namespace whit {
+namespace {
+
+struct TuneVerb {
+  TuneRequest request;
+  std::string tokens, text_tokens, device = "cpu";
+  std::vector<std::string> set;
+  bool json = false, no_verify = false;
+};
+
+// "5M", "250K", "1000000" tokens.
+int64_t parse_tokens(const std::string& text, const char* option) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  const std::string unit(end);
+  const double factor = unit.empty() ? 1 : unit == "K" ? 1e3 : unit == "M" ? 1e6 : unit == "G" ? 1e9 : 0;
+  if (factor == 0 || !(number * factor >= 1) || number * factor > 1e12)
+    throw Error(ErrorKind::usage, "not a number of tokens", option, text, "250K, 5M or 1000000");
+  return static_cast<int64_t>(number * factor);
+}
+
+// NAME=VALUE of the method's own options.
+Json method_options(const std::vector<std::string>& set) {
+  Json options = Json::object();
+  for (const std::string& item : set) {
+    const size_t at = item.find('=');
+    if (at == std::string::npos) throw Error(ErrorKind::usage, "an option of the method is NAME=VALUE", "--set", item);
+    const Json value = Json::parse(item.substr(at + 1), nullptr, false);
+    options[item.substr(0, at)] = value.is_discarded() ? Json(item.substr(at + 1)) : value;
+  }
+  return options;
+}
+
+VerbBody declare_tune(CLI::App& app) {
+  auto o = std::make_shared<TuneVerb>();
+  app.add_option("model", o->request.model, "the compressed model")->required();
+  app.add_option("--against", o->request.against, "the original, whose predictions are learned");
+  app.add_option("-o,--output", o->request.output, "the file to write: the same formats, the same bytes")->required();
+  app.add_option("--minutes", o->request.minutes, "train for so long, text included")->check(CLI::Range(0.01, 1e6));
+  app.add_option("--train-tokens", o->tokens, "or on so many tokens: 250K, 5M");
+  app.add_option("--data", o->request.options.data,
+                 "self (the original writes the text; default), a plain text file, or self+FILE");
+  app.add_option("--text-tokens", o->text_tokens, "different tokens of text; passes are repeated after these");
+  app.add_option("--batch", o->request.options.batch, "tokens of a step (default 16384 on CUDA, 2048 on the CPU)")
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--context", o->request.options.context, "tokens of a window (default 512)")
+      ->check(CLI::Range(2, 1 << 20));
+  app.add_option("--seed", o->request.options.seed, "draws text and order (default 0)")->check(CLI::NonNegativeNumber);
+  app.add_option("--set", o->set, "options of the method, NAME=VALUE (whit methods describe distill)");
+  app.add_option("--device", o->device, "cpu or cuda");
+  app.add_option("--cache", o->request.cache, "folder of the cache");
+  app.add_option("--threads", o->request.threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
+  app.add_flag("--dry-run", o->request.dry_run, "memory only");
+  app.add_flag("--force", o->request.force, "overwrite the output");
+  app.add_flag("--no-verify", o->no_verify, "skip the checksums of the models");
+  app.add_flag("--json", o->json, "result as JSON on stdout");
+  return [o](Terminal& terminal) {
+    TuneRequest& request = o->request;
+    if (!o->tokens.empty()) request.options.tokens = parse_tokens(o->tokens, "--train-tokens");
+    if (!o->text_tokens.empty()) request.options.text_tokens = parse_tokens(o->text_tokens, "--text-tokens");
+    if ((request.options.tokens > 0) == (request.minutes > 0))
+      throw Error(ErrorKind::usage, "how long shall it train?", "whit tune", {}, "--minutes 30 or --train-tokens 5M");
+    if (request.against.empty() && request.options.data.starts_with("self"))
+      throw Error(ErrorKind::usage, "without the original there is nothing to learn from its own text", "--data self", {},
+                  "--against ORIGINAL, or --data FILE for the next tokens of a text of yours");
+    set_learning_device(o->device);
+    request.method_options = make_tuner(request.method, method_options(o->set))->options();
+    request.verify = !o->no_verify;
+    Json result;
+    try {
+      result = tune(request, terminal);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::interrupted && !request.dry_run)
+        throw Error(ErrorKind::interrupted, "stopped", request.output.string() + ".checkpoint", {},
+                    "the same command goes on from the last checkpoint");
+      throw;
+    }
+    if (o->json) return write_json(result);
+    if (result.at("file_bytes").is_null()) {
+      write_result(std::string_view(
+          fmt::format("memory up to {}\n", format_bytes(result.at("predicted_peak_bytes").get<uint64_t>()))));
+      return;
+    }
+    const Json& report = result.at("tune");
+    write_result(std::string_view(fmt::format(
+        "wrote {}, {} bytes\nheld-out loss {:.4f} -> {:.4f} nats after {} tokens ({:.0f} a second on {}), {:.1f} s\n",
+        request.output.string(), format_count(result.at("file_bytes").get<uint64_t>()),
+        report.at("held_out_start").get<double>(), report.at("held_out").get<double>(),
+        format_count(report.at("tokens").get<uint64_t>()), report.at("tokens_per_second").get<double>(),
+        report.at("device").get<std::string>(), result.at("seconds").get<double>())));
+  };
+}
+
+}  // namespace
+
+Verb tune_verb() {
+  return {"tune", "train a compressed model as it is stored",
+          "whit compress tests/data/models/stories260K.gguf --preset rtn-2 -o small.gguf && whit tune small.gguf --against "
+          "tests/data/models/stories260K.gguf --train-tokens 20K --context 128 --batch 512 -o tuned.gguf",
+          true, declare_tune};
+}
+
+}  // namespace whit

@@ -1,0 +1,22 @@
+// Builds without CUDA: no tensor is ever on such a device, so nothing of this is called.
+#include "base/error.h"
+#include "model/torch/device_ops.h"
+
+namespace whit::torch_room {
+namespace {
+
+[[noreturn]] void absent() { check_failed("a tensor is on a CUDA device in a build without CUDA", __FILE__, __LINE__); }
+
+}  // namespace
+
+at::Tensor cuda_attention(const ModelSpec&, const at::Tensor&, size_t, size_t) { absent(); }
+at::Tensor cuda_rms_norm(const at::Tensor&, const at::Tensor&, double) { absent(); }
+at::Tensor cuda_matmul_float(const at::Tensor&, const at::Tensor&) { absent(); }
+void cuda_kl(const at::Tensor&, const at::Tensor&, double, at::Tensor&, at::Tensor&) { absent(); }
+void cuda_adamw(const std::vector<at::Tensor>&, const std::vector<at::Tensor>&, const std::vector<at::Tensor>&,
+                const std::vector<at::Tensor>&, double, double, double, double, int64_t) {
+  absent();
+}
+double cuda_norm(const std::vector<at::Tensor>&) { absent(); }
+
+}  // namespace whit::torch_room

@@ -1,0 +1,37 @@
+// Inside model/torch: what is done in another way on a CUDA device. This header includes LibTorch. cuda/ implements it in
+// the preset cuda; in other builds no tensor is ever on such a device and nothing here is called.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "model/spec/spec.h"
+
+namespace whit::torch_room {
+
+// Where Tensor::from() puts values, and the type that blocks compute in there: float on the CPU, bfloat16 on CUDA.
+at::Device learning_at_device();
+at::ScalarType compute_type();
+inline bool on_cuda(const at::Tensor& x) { return x.is_cuda(); }
+
+// x / rms(x) * gain over the last dimension, on any device. Differentiable.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
+
+// Rotary positions and causal attention: qkv [sequences * length, q + k + v] -> [.., q]. Differentiable.
+at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t sequences, size_t length);
+at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
+// a b with sums and result in float.
+at::Tensor cuda_matmul_float(const at::Tensor& a, const at::Tensor& b);
+// Of logits [n, v] in float: gradient [n, v] in bfloat16 = scale (softmax(student) - softmax(teacher)), and
+// KL(teacher || student) per row, [n].
+void cuda_kl(const at::Tensor& student, const at::Tensor& teacher, double scale, at::Tensor& gradient, at::Tensor& kl);
+// One AdamW step (1711.05101) on all of a group; step counts from 1.
+void cuda_adamw(const std::vector<at::Tensor>& values, const std::vector<at::Tensor>& gradients,
+                const std::vector<at::Tensor>& means, const std::vector<at::Tensor>& squares, double rate,
+                double beta1, double beta2, double epsilon, int64_t step);
+// Square root of the sum of all squares.
+double cuda_norm(const std::vector<at::Tensor>& gradients);
+
+}  // namespace whit::torch_room

@@ -1,0 +1,256 @@
+#include "model/torch/learner.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "model/torch/block.h"
+#include "model/torch/device_ops.h"
+#include "model/torch/executor.h"
+#include "model/torch/tensor_impl.h"
+#include "model/torch/weights.h"
+
+namespace whit {
+namespace {
+
+using torch_room::compute_type;
+using torch_room::on_cuda;
+using torch_room::unwrap;
+using torch_room::wrap;
+
+// Rows of logits that exist at a time.
+constexpr int64_t kRowsCpu = 256, kRowsCuda = 8192;
+
+int64_t rows_at_once() { return compute_type() == at::kFloat ? kRowsCpu : kRowsCuda; }
+
+at::Tensor constant(const Matrix& matrix) {
+  const at::Tensor host =
+      at::from_blob(const_cast<float*>(matrix.data.data()),
+                    {static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)});
+  return host.to(torch_room::learning_at_device(), compute_type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
+// What the output layer turns a batch of hidden states into.
+struct HeadResult {
+  double loss = 0;
+  double positions = 0;
+  at::Tensor hidden_gradient, output_gradient;  // undefined without learning
+};
+
+// d loss / d logits of rows [begin, begin + count) in place of the logits' own type, and the sum of their losses.
+struct RowLoss {
+  at::Tensor gradient, sum;
+};
+
+RowLoss kl_of(const at::Tensor& student, const at::Tensor& teacher, double scale, at::ScalarType type) {
+  if (on_cuda(student)) {
+    at::Tensor gradient, kl;
+    torch_room::cuda_kl(student, teacher, scale, gradient, kl);
+    return {gradient, kl.sum()};
+  }
+  const at::Tensor s = at::log_softmax(student, 1), t = at::log_softmax(teacher, 1);
+  const at::Tensor p = t.exp();
+  return {((s.exp() - p) * scale).to(type), (p * (t - s)).sum()};
+}
+
+// Rows whose target is negative do not count.
+RowLoss cross_entropy_of(const at::Tensor& student, const at::Tensor& targets, double scale, at::ScalarType type) {
+  const at::Tensor s = at::log_softmax(student, 1);
+  const at::Tensor counts = (targets >= 0).to(at::kFloat).unsqueeze(1);
+  const at::Tensor index = targets.clamp_min(0).unsqueeze(1);
+  at::Tensor gradient = s.exp();
+  gradient.scatter_add_(1, index, -counts);
+  return {(gradient * (counts * scale)).to(type), -(s.gather(1, index) * counts).sum()};
+}
+
+}  // namespace
+
+struct Learner::State {
+  ModelSpec spec;
+  bool checkpoint, taught;
+  std::vector<LearnedWeights> teacher_blocks;
+  at::Tensor teacher_embedding, teacher_norm, teacher_output;
+
+  State(const ModelSpec& model_spec, const Model* teacher, bool recompute)
+      : spec(model_spec), checkpoint(recompute), taught(teacher != nullptr) {
+    if (!teacher) return;
+    for (uint64_t block = 0; block < spec.layers; ++block) {
+      LearnedWeights weights;
+      for (const auto& [name, matrix] : load_block(*teacher, block)) weights.emplace(name, wrap(constant(matrix)));
+      teacher_blocks.push_back(std::move(weights));
+    }
+    teacher_embedding = constant(torch_room::unpack(*teacher, "token_embd.weight", {spec.vocabulary, spec.width}));
+    teacher_norm = constant(torch_room::unpack(*teacher, "output_norm.weight", {1, spec.width}));
+    teacher_output = spec.tied_output
+                         ? teacher_embedding
+                         : constant(torch_room::unpack(*teacher, "output.weight", {spec.vocabulary, spec.width}));
+  }
+
+  at::Tensor forward(const WeightSource& student, uint64_t block, const at::Tensor& x, size_t sequences) const {
+    return unwrap(block_forward(spec, block, student.block(block), wrap(x), sequences));
+  }
+
+  LossParts run(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden, bool learn) {
+    WHIT_CHECK(sequences > 0 && !ids.empty() && ids.size() % sequences == 0);
+    for (const int32_t id : ids)
+      if (id < 0 || static_cast<uint64_t>(id) >= spec.vocabulary)
+        throw Error(ErrorKind::input, "a token id is outside the vocabulary", "training text", std::to_string(id));
+    const c10::AutoGradMode history(learn);
+    const std::vector<int64_t> wide(ids.begin(), ids.end());
+    const auto tokens = static_cast<int64_t>(ids.size());
+    const at::Tensor index = at::from_blob(const_cast<int64_t*>(wide.data()), {tokens}, at::kLong)
+                                 .to(torch_room::learning_at_device(), false, /*copy=*/true);
+    const LearnedWeights ends = student.ends();
+    const at::Tensor embedding = unwrap(ends.at("token_embd.weight"));
+    const at::Tensor output = spec.tied_output ? embedding : unwrap(ends.at("output.weight"));
+
+    const size_t layers = spec.layers;
+    std::vector<at::Tensor> inputs(layers), outputs(layers), pulls(layers);
+    at::Tensor x, t, hidden_sum;
+    {
+      const NoGrad guard;
+      x = embedding.detach().to(compute_type()).index_select(0, index);
+      if (taught) t = teacher_embedding.index_select(0, index);
+      hidden_sum = at::zeros({}, x.options().dtype(at::kFloat));
+    }
+    const bool keep = learn && !checkpoint;
+    for (size_t block = 0; block < layers; ++block) {
+      if (taught) {
+        const NoGrad guard;
+        t = unwrap(block_forward(spec, block, teacher_blocks[block], wrap(t), sequences));
+      }
+      if (learn) inputs[block] = x.detach();
+      if (keep) {
+        inputs[block].set_requires_grad(true);
+        outputs[block] = forward(student, block, inputs[block], sequences);
+        x = outputs[block].detach();
+      } else {
+        const NoGrad guard;
+        x = forward(student, block, x, sequences);
+      }
+      if (!taught || hidden <= 0) continue;
+      const NoGrad guard;
+      const at::Tensor reference = t.to(at::kFloat), difference = x.to(at::kFloat) - reference;
+      const at::Tensor size = (reference * reference).sum(-1, true).clamp_min(1e-12);
+      hidden_sum += ((difference * difference).sum(-1, true) / size).mean();
+      if (learn)
+        pulls[block] =
+            (difference * (2 * hidden / static_cast<double>(layers) / static_cast<double>(tokens) / size))
+                .to(compute_type());
+    }
+
+    at::Tensor last = x.detach();
+    if (learn) last.set_requires_grad(true);
+    const at::Tensor normed = torch_room::rms_norm(last, unwrap(ends.at("output_norm.weight")), spec.norm_epsilon);
+    const HeadResult head = output_loss(normed.detach(), t, output.detach(), index, sequences, learn);
+    LossParts parts;
+    parts.main = head.loss;
+    parts.positions = head.positions;
+    parts.hidden = taught && hidden > 0 ? hidden_sum.item<double>() / static_cast<double>(layers) : 0;
+    if (!learn) return parts;
+
+    normed.backward(head.hidden_gradient);
+    at::Tensor gradient = last.grad();
+    for (size_t block = layers; block-- > 0;) {
+      if (pulls[block].defined()) gradient = gradient + pulls[block];
+      at::Tensor y = outputs[block];
+      if (!keep) {
+        inputs[block].set_requires_grad(true);
+        y = forward(student, block, inputs[block], sequences);
+      }
+      y.backward(gradient);
+      gradient = inputs[block].grad();
+      inputs[block] = outputs[block] = pulls[block] = at::Tensor();
+    }
+    at::Tensor embedding_gradient =
+        spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options());
+    if (embedding.requires_grad()) {
+      embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
+      embedding.backward(embedding_gradient);
+    }
+    if (!spec.tied_output && output.requires_grad()) output.backward(head.output_gradient);
+    return parts;
+  }
+
+  HeadResult output_loss(const at::Tensor& hidden, const at::Tensor& teacher_hidden, const at::Tensor& output,
+                         const at::Tensor& index, size_t sequences, bool learn) const {
+    const NoGrad guard;
+    const at::ScalarType type = compute_type();
+    const int64_t tokens = hidden.size(0), at_once = rows_at_once();
+    const at::Tensor matrix = output.to(type), across = matrix.t();
+    const at::Tensor taught_hidden =
+        taught ? torch_room::rms_norm(teacher_hidden, teacher_norm, spec.norm_epsilon) : at::Tensor();
+    at::Tensor targets;
+    HeadResult result;
+    result.positions = static_cast<double>(tokens);
+    if (!taught) {
+      // The next token of the same sequence; the last position has none.
+      const at::Tensor grid = index.view({static_cast<int64_t>(sequences), -1});
+      at::Tensor next = grid.roll(-1, 1);
+      next.select(1, -1).fill_(-1);
+      targets = next.reshape({-1});
+      result.positions -= static_cast<double>(sequences);
+      if (result.positions < 1) throw Error(ErrorKind::input, "a training window has no next token to learn from");
+    }
+    if (learn) {
+      result.hidden_gradient = at::empty_like(hidden);
+      result.output_gradient = at::zeros(matrix.sizes(), hidden.options().dtype(at::kFloat));
+    }
+    at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kFloat));
+    const auto product = [](const at::Tensor& a, const at::Tensor& b) {
+      return on_cuda(a) ? torch_room::cuda_matmul_float(a, b) : torch_room::multiplied(a, b);
+    };
+    for (int64_t first = 0; first < tokens; first += at_once) {
+      const int64_t count = std::min(at_once, tokens - first);
+      const at::Tensor rows = hidden.narrow(0, first, count);
+      const at::Tensor logits = product(rows, across);
+      const RowLoss loss =
+          taught ? kl_of(logits, product(taught_hidden.narrow(0, first, count), teacher_output.t()),
+                         1 / result.positions, type)
+                 : cross_entropy_of(logits, targets.narrow(0, first, count), 1 / result.positions, type);
+      sum += loss.sum;
+      if (!learn) continue;
+      result.hidden_gradient.narrow(0, first, count).copy_(torch_room::multiplied(loss.gradient, matrix));
+      result.output_gradient += product(loss.gradient.t(), rows);
+    }
+    result.loss = sum.item<double>() / result.positions;
+    return result;
+  }
+};
+
+Learner::Learner(const ModelSpec& spec, const Model* teacher, bool checkpoint)
+    : state_(std::make_unique<State>(spec, teacher, checkpoint)) {}
+Learner::~Learner() = default;
+
+LossParts Learner::step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden) {
+  return state_->run(student, ids, sequences, hidden, true);
+}
+
+LossParts Learner::loss(const WeightSource& student, std::span<const int32_t> ids, size_t sequences) {
+  return state_->run(student, ids, sequences, 0, false);
+}
+
+uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length) {
+  const uint64_t tokens = sequences * length, element = compute_type() == at::kFloat ? 4 : 2;
+  const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
+  // What a block's graph keeps a token: both norms and their inputs, qkv and its rotated copy, attention, gate, up and
+  // their product (twice: silu and the product), and as much again for gradients in flight.
+  const uint64_t graph = tokens * element * (6 * spec.width + 3 * (query + 2 * key) + 2 * query + 5 * spec.feed_forward);
+  const uint64_t stream = tokens * element * spec.width;
+  const uint64_t block_weights = spec.weights() / std::max<uint64_t>(1, spec.layers) * 2 * 4;
+  uint64_t bytes = (checkpoint ? 2 * graph : (spec.layers + 1) * graph) + 2 * spec.layers * stream;
+  bytes += 4 * block_weights;
+  const uint64_t rows = std::min<uint64_t>(tokens, static_cast<uint64_t>(rows_at_once()));
+  bytes += rows * spec.vocabulary * 4 * (teacher ? 4 : 3) + spec.vocabulary * spec.width * (4 + 2 * element);
+  if (teacher) bytes += spec.weights() * element;
+  return bytes;
+}
+
+}  // namespace whit

@@ -1,0 +1,148 @@
+#include "pipeline/training_text.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/hash.h"
+#include "base/rng.h"
+#include "data/text.h"
+#include "data/tokenizer.h"
+#include "model/torch/device.h"
+#include "model/torch/writer.h"
+
+namespace whit {
+namespace {
+
+using Windows = std::vector<std::vector<int32_t>>;
+
+// A sequence begins with 4 to 24 tokens of a novel (half of them), or with what ends a document and one token drawn from
+// the whole vocabulary: what the model writes from there shows what it knows.
+Windows draw_starts(std::span<const int32_t> novels, int32_t front, uint64_t vocabulary, size_t count, Rng& rng) {
+  Windows starts;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<int32_t> start;
+    start.reserve(32);
+    if (front >= 0) start.push_back(front);
+    if (i % 2 == 0 && novels.size() > 24) {
+      const size_t length = 4 + rng.below(21), at = rng.below(novels.size() - length);
+      start.insert(start.end(), novels.begin() + static_cast<ptrdiff_t>(at),
+                   novels.begin() + static_cast<ptrdiff_t>(at + length));
+    } else {
+      start.push_back(static_cast<int32_t>(rng.below(vocabulary)));
+    }
+    starts.push_back(std::move(start));
+  }
+  return starts;
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model) {
+  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+}
+
+// Ids are stored as floats: exact below 2^24.
+Matrix to_matrix(const std::vector<int32_t>& ids, size_t length) {
+  Matrix matrix(ids.size() / length, length);
+  std::copy(ids.begin(), ids.end(), matrix.data.begin());
+  return matrix;
+}
+
+// Windows of `length` ids that the model wrote.
+Windows written_by(const Model& model, uint64_t windows, uint64_t length, uint64_t seed, const Cache& cache,
+                   Progress& progress) {
+  if (model.spec.vocabulary >= (uint64_t{1} << 24))
+    throw Error(ErrorKind::usage, "the vocabulary is too large for self-written text", "--data self");
+  Windows text;
+  std::unique_ptr<TextWriter> writer;
+  std::vector<int32_t> novels;
+  int32_t front = -1;
+  // Pieces of a fixed size, each with a seed and a cache entry of its own: a longer text begins with a shorter one.
+  const uint64_t piece = learning_device() == "cuda" ? 4096 : 64;
+  const uint64_t pieces = (windows + piece - 1) / piece;
+  progress.begin("writing text", static_cast<double>(pieces * length));
+  for (uint64_t p = 0; p < pieces; ++p) {
+    Hasher hasher;
+    hasher.add("self-written text 1");
+    hasher.add(model.content_hash);
+    hasher.add(learning_device());
+    for (const uint64_t number : {length, seed, piece, p}) hasher.add(number);
+    const std::string key = hasher.hex() + "-text";
+    std::vector<int32_t> ids;
+    if (const auto entry = cache.load(key); entry && entry->arrays.size() == 1) {
+      const Matrix& stored = entry->arrays[0].second;
+      ids.assign(stored.data.begin(), stored.data.end());
+      progress.advance(static_cast<double>(length));
+    } else {
+      if (!writer) {
+        writer = std::make_unique<TextWriter>(model);
+        const auto tokenizer = tokenizer_of(model);
+        novels = tokenizer->encode(default_calibration_text(), false, false);
+        front = tokenizer->bos();
+        if (const auto document = tokenizer->encode("<|endoftext|>", false, true); front < 0 && document.size() == 1)
+          front = document[0];
+      }
+      Rng rng(seed * 1000003 + p);
+      const Windows starts = draw_starts(novels, front, model.spec.vocabulary, piece, rng);
+      const size_t at_once = std::min<size_t>(writer->at_once(length), piece);
+      for (size_t first = 0; first < piece; first += at_once) {
+        const size_t count = std::min(at_once, piece - first);
+        const auto part = writer->write(std::span(starts).subspan(first, count), length, rng.next(), [&] {
+          progress.advance(static_cast<double>(count) / static_cast<double>(piece));
+          progress.check_interrupt();
+        });
+        ids.insert(ids.end(), part.begin(), part.end());
+      }
+      cache.store(key, {Json::object(), {{"ids", to_matrix(ids, length)}}});
+    }
+    for (size_t at = 0; at + length <= ids.size() && text.size() < windows; at += length)
+      text.emplace_back(ids.begin() + static_cast<ptrdiff_t>(at), ids.begin() + static_cast<ptrdiff_t>(at + length));
+  }
+  progress.end();
+  return text;
+}
+
+}  // namespace
+
+TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
+                           const Cache& cache, Progress& progress) {
+  const auto length = static_cast<uint64_t>(options.context);
+  if (writer.spec.context && length > writer.spec.context)
+    throw Error(ErrorKind::usage, "training windows are longer than the model's context", "--context",
+                std::to_string(length), std::to_string(writer.spec.context) + " at most");
+  constexpr uint64_t kMost = uint64_t{16} << 20;
+  const uint64_t different =
+      options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMost);
+  const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
+  const bool self = options.data == "self" || options.data.starts_with("self+");
+  const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
+  const auto seed = static_cast<uint64_t>(options.seed);
+  Windows text;
+  if (self) text = written_by(writer, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
+  if (!file.empty()) {
+    const auto tokenizer = tokenizer_of(writer);
+    const auto ids =
+        tokenizer->encode(file == "novels" ? default_calibration_text() : read_text(file), false, false);
+    const uint64_t wanted = windows - text.size(), there = ids.size() / length;
+    if (there == 0)
+      throw Error(ErrorKind::input, "the training text is shorter than one window", file,
+                  std::to_string(ids.size()) + " tokens", "a longer text, or a smaller --context");
+    CalibrationWindows drawn = calibration_windows(ids, tokenizer->bos(), std::min(wanted, there) * length, length, seed);
+    for (auto& window : drawn.windows) text.push_back(std::move(window));
+  }
+  if (text.size() <= held_out_windows)
+    throw Error(ErrorKind::input, "the training text leaves nothing to train on", options.data,
+                std::to_string(text.size()) + " windows, " + std::to_string(held_out_windows) + " of them held out",
+                "a longer text, or a smaller --context");
+  // In an order that mixes the sources; what is held out is the end of it.
+  Rng rng(seed ^ 0x7e57);
+  for (size_t i = text.size(); i > 1; --i) std::swap(text[i - 1], text[rng.below(i)]);
+  TrainingText result;
+  Hasher hasher;
+  for (const auto& window : text) hasher.add(std::as_bytes(std::span(window)));
+  result.hash = hasher.hex();
+  result.held_out.assign(text.end() - static_cast<ptrdiff_t>(held_out_windows), text.end());
+  text.resize(text.size() - held_out_windows);
+  result.train = std::move(text);
+  return result;
+}
+
+}  // namespace whit

@@ -1,0 +1,58 @@
+// Training a compressed model as a whole: what `whit tune` does, and a tune step of a recipe.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/progress.h"
+#include "calibrate/cache.h"
+#include "pipeline/plan.h"
+#include "pipeline/student.h"
+#include "pipeline/training_text.h"
+
+namespace whit {
+
+// What a tune step needs; references must outlive tune_model().
+struct TuneJob {
+  const Model& model;       // the spec and everything that is no unit
+  const Plan& plan;         // the units and their formats
+  UnitStarter start;        // their bytes
+  const Model* original;    // whose predictions are learned; null: the text itself
+  std::string method;       // a row of stage tune, with its options
+  Json method_options;
+  TuneOptions options;      // tokens > 0, or minutes
+  double minutes = 0;       // of training; turned into tokens by a speed probe once
+  std::filesystem::path checkpoint;  // a file, written every few minutes
+  Json key;                 // what decides the result: a checkpoint of another key is refused
+  const Cache& cache;
+  Progress& progress;
+};
+
+struct Tuned {
+  Encoded encoded;
+  TuneOptions options;  // resolved: tokens, batch, data_hash
+  Json report;          // {tokens, steps, held_out_start, held_out, restarts, seconds, tokens_per_second}
+};
+
+// ErrorKind::numeric names the unit where numbers exploded. A run that was stopped goes on from its checkpoint.
+Tuned tune_model(const TuneJob& job);
+
+// Bytes that it holds at most besides the process's start: parameters, optimizer, activations, the original.
+uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const TuneOptions& options);
+
+struct TuneRequest {
+  std::filesystem::path model, against, output;
+  TuneOptions options;
+  std::string method = "distill";
+  Json method_options = Json::object();
+  double minutes = 0;
+  std::filesystem::path cache;
+  int threads = 0;
+  bool force = false, dry_run = false, verify = true;
+};
+
+// {output, file_bytes, predicted_peak_bytes, peak_bytes, device_peak_bytes, device, seconds, tune: {...}}
+Json tune(const TuneRequest& request, Progress& progress);
+
+}  // namespace whit
