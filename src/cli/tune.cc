@@ -108,8 +108,8 @@ VerbBody declare_tune(CLI::App& app) {
 
 Verb tune_verb() {
   return {"tune", "train a compressed model as it is stored",
-          "whit compress tests/data/models/stories260K.gguf --preset rtn-2 -o small.gguf && whit tune small.gguf --against "
-          "tests/data/models/stories260K.gguf --train-tokens 20K --context 128 --batch 512 -o tuned.gguf",
+          "whit tune tests/data/models/stories260K.gguf --data docs/cli.md --train-tokens 4K --context 64 --batch 256 "
+          "-o tuned.gguf",
           true, declare_tune};
 }
 

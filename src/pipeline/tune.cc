@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -21,7 +22,12 @@ namespace whit {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double kCheckpointSeconds = 240;
+
+// Seconds between checkpoints.
+double checkpoint_seconds() {
+  const char* set = std::getenv("WHIT_TEST_CHECKPOINT_SECONDS");
+  return set ? std::atof(set) : 240;
+}
 constexpr uint64_t kHeldOutTokens = 8192;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -83,7 +89,7 @@ class Problem final : public TuneProblem {
 
   // Everything that the next step depends on: header {key, state, best}, body leaves and moments, then the best units.
   void checkpoint(uint64_t step, const Json& state, const AdamW& optimizer) override {
-    if (step >= steps() || since(saved_) < kCheckpointSeconds) return;
+    if (step >= steps() || since(saved_) < checkpoint_seconds()) return;
     save(state, optimizer);
     saved_ = Clock::now();
   }

@@ -120,8 +120,8 @@ void cuda_adamw(const std::vector<at::Tensor>& values, const std::vector<at::Ten
                 const std::vector<at::Tensor>& means, const std::vector<at::Tensor>& squares, double rate,
                 double beta1, double beta2, double epsilon, int64_t step) {
   std::vector<at::Tensor> steps;
-  const at::Tensor count = at::full({}, static_cast<double>(step - 1), values.at(0).options());
-  for (size_t i = 0; i < values.size(); ++i) steps.push_back(count.clone());  // the call counts them up
+  const at::Tensor count = at::full({}, static_cast<double>(step), values.at(0).options());
+  steps.assign(values.size(), count);
   at::_fused_adamw_(values, gradients, means, squares, {}, steps, rate, beta1, beta2, /*weight_decay=*/0.0, epsilon,
                     /*amsgrad=*/false, /*maximize=*/false);
 }

@@ -1,0 +1,191 @@
+// The whole model's loss and its gradients, against finite differences and against what the scorer says.
+#include "model/torch/learner.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <tuple>
+
+#include "model/torch/adamw.h"
+#include "model/torch/executor.h"
+
+namespace whit {
+namespace {
+
+const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
+
+// Dense weights of a model as leaves, some of them changed.
+class Leaves final : public WeightSource {
+ public:
+  explicit Leaves(const Model& model, float noise = 0) : layers_(model.spec.layers) {
+    for (uint64_t b = 0; b < layers_; ++b) {
+      LearnedWeights weights;
+      for (const auto& [name, matrix] : load_block(model, b)) weights.emplace(name, leaf(matrix, noise));
+      blocks_.push_back(std::move(weights));
+    }
+    for (const StoredTensor& tensor : model.tensors) {
+      if (tensor.name.starts_with("blk.") || tensor.name.starts_with("rope")) continue;
+      Matrix matrix(tensor.dimensions == 1 ? 1 : tensor.shape.rows, tensor.shape.cols);
+      unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, matrix.data);
+      ends_.emplace(tensor.name, leaf(matrix, noise));
+    }
+  }
+  LearnedWeights block(uint64_t index) const override { return blocks_[index]; }
+  LearnedWeights ends() const override { return ends_; }
+
+ private:
+  static Tensor leaf(Matrix matrix, float noise) {
+    for (size_t i = 0; i < matrix.data.size(); ++i) matrix.data[i] *= 1 + noise * static_cast<float>(std::sin(0.7 * i));
+    return Tensor::from(matrix).requires_grad();
+  }
+  uint64_t layers_;
+  std::vector<LearnedWeights> blocks_;
+  LearnedWeights ends_;
+};
+
+std::vector<int32_t> some_ids(size_t count) {
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(3 + i * 37 % 400));
+  return ids;
+}
+
+TEST(Learner, AModelIsItsOwnBestStudent) {
+  const ModelPtr model = load_model(kData / "llama_gqa");
+  Learner learner(model->spec, model.get(), true);
+  const LossParts loss = learner.loss(Leaves(*model), some_ids(32), 2);
+  EXPECT_NEAR(loss.main, 0, 1e-6);
+  EXPECT_EQ(loss.positions, 32);
+  EXPECT_GT(learner.loss(Leaves(*model, 0.3f), some_ids(32), 2).main, 1e-3);
+}
+
+TEST(Learner, CrossEntropyIsThatOfTheScorer) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm"}) {
+    const ModelPtr model = load_model(kData / name);
+    const std::vector<int32_t> ids = some_ids(24);
+    const auto session = make_torch_scorer(model)->open(64);
+    double expected = 0;
+    session->feed(ids, 0, [&](size_t position, std::span<const float> row) {
+      if (position + 1 >= ids.size()) return;
+      double sum = 0;
+      for (const float x : row) sum += std::exp(static_cast<double>(x));
+      expected += std::log(sum) - row[static_cast<size_t>(ids[position + 1])];
+    });
+    Learner learner(model->spec, nullptr, true);
+    const LossParts loss = learner.loss(Leaves(*model), ids, 1);
+    EXPECT_EQ(loss.positions, 23);
+    EXPECT_NEAR(loss.main, expected / 23, 1e-4) << name;
+  }
+}
+
+// d loss / d (a direction in a leaf) by the gradient and by a central difference.
+TEST(Learner, GradientsAreThoseOfTheLoss) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm"}) {
+    const ModelPtr model = load_model(kData / name);
+    const std::vector<int32_t> ids = some_ids(32);
+    for (const bool taught : {true, false}) {
+      Learner learner(model->spec, taught ? model.get() : nullptr, true);
+      const Leaves student(*model, 0.2f);
+      learner.step(student, ids, 2, 3.0);
+      // Copied at once: the steps below add to them.
+      std::vector<std::tuple<std::string, Tensor, std::vector<float>>> leaves;
+      for (const LearnedWeights& weights : {student.block(1), student.ends()})
+        for (const auto& [leaf_name, leaf] : weights) {
+          ASSERT_TRUE(static_cast<bool>(leaf.grad())) << leaf_name;
+          leaves.emplace_back(leaf_name, leaf, leaf.grad().values());
+        }
+      for (auto& [leaf_name, leaf, gradient] : leaves) {
+        const std::vector<float> before = leaf.values();
+        double norm = 0;
+        for (const float g : gradient) norm += static_cast<double>(g) * g;
+        norm = std::sqrt(norm);
+        ASSERT_GT(norm, 0) << leaf_name;
+        const double step = 3e-3 / std::max(1.0, norm);
+        const std::vector<float>& direction = gradient;
+        Tensor moving = leaf;
+        const auto loss_at = [&](double along) {
+          std::vector<float> moved = before;
+          for (size_t i = 0; i < moved.size(); ++i) moved[i] += static_cast<float>(along * direction[i] / norm);
+          moving.assign(Tensor::from(moved, moving.shape()));
+          // step() gives the hidden part, which loss() leaves out.
+          const LossParts parts = learner.step(student, ids, 2, 3.0);
+          return parts.main + (taught ? 3.0 * parts.hidden : 0.0);
+        };
+        const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
+        moving.assign(Tensor::from(before, moving.shape()));
+        EXPECT_NEAR(slope, norm, 0.03 * norm + 2e-4) << name << " " << leaf_name << (taught ? " taught" : " alone");
+      }
+    }
+  }
+}
+
+TEST(Learner, RecomputingBlocksChangesNothing) {
+  const ModelPtr model = load_model(kData / "llama_gqa");
+  const std::vector<int32_t> ids = some_ids(32);
+  std::vector<std::vector<float>> gradients;
+  for (const bool checkpoint : {true, false}) {
+    Learner learner(model->spec, model.get(), checkpoint);
+    const Leaves student(*model, 0.2f);
+    learner.step(student, ids, 2, 10);
+    for (const auto& [name, leaf] : student.block(0)) gradients.push_back(leaf.grad().values());
+  }
+  for (size_t i = 0; i < gradients.size() / 2; ++i) EXPECT_EQ(gradients[i], gradients[i + gradients.size() / 2]);
+}
+
+TEST(Learner, IdsOutsideTheVocabularyAreRefused) {
+  const ModelPtr model = load_model(kData / "llama_gqa");
+  Learner learner(model->spec, nullptr, true);
+  EXPECT_THROW(learner.loss(Leaves(*model), std::vector<int32_t>{1, 1 << 20}, 1), Error);
+}
+
+TEST(AdamW, FirstStepsByHand) {
+  // The first step is rate * sign(g) up to epsilon; gradients above the norm 1 are scaled down, which cancels.
+  Tensor x = Tensor::from(std::vector<float>{1, 2}, {2}).requires_grad();
+  AdamW optimizer{{}};
+  optimizer.add(std::span(&x, 1), 0.1);
+  sum(x * Tensor::from(std::vector<float>{3, -4}, {2})).backward();
+  EXPECT_NEAR(optimizer.step(0.5), 5, 1e-5);
+  EXPECT_NEAR(x.values()[0], 1 - 0.05, 1e-5);
+  EXPECT_NEAR(x.values()[1], 2 + 0.05, 1e-5);
+  EXPECT_FALSE(static_cast<bool>(x.grad()));
+  // Second: clipped gradients (0.6, -0.8) again, so both moments are corrected to those: the same step.
+  sum(x * Tensor::from(std::vector<float>{3, -4}, {2})).backward();
+  optimizer.step(1);
+  EXPECT_NEAR(x.values()[0], 0.95 - 0.1, 1e-5);
+  EXPECT_EQ(optimizer.steps(), 2u);
+}
+
+TEST(AdamW, WhatIsNotANumberChangesNothing) {
+  Tensor x = Tensor::from(std::vector<float>{1}, {1}).requires_grad();
+  AdamW optimizer{{}};
+  optimizer.add(std::span(&x, 1), 0.1);
+  sum(x * std::nan("")).backward();
+  EXPECT_FALSE(std::isfinite(optimizer.step(1)));
+  EXPECT_EQ(x.values()[0], 1);
+  EXPECT_EQ(optimizer.steps(), 0u);
+}
+
+TEST(AdamW, GoesOnFromItsState) {
+  const auto run = [](bool stopped) {
+    Tensor x = Tensor::from(std::vector<float>{1, -2, 3}, {3}).requires_grad();
+    auto optimizer = std::make_unique<AdamW>(AdamWOptions{});
+    optimizer->add(std::span(&x, 1), 0.01);
+    for (int i = 0; i < 8; ++i) {
+      if (stopped && i == 4) {
+        const auto state = optimizer->state();
+        const std::vector<std::span<const float>> spans(state.begin(), state.end());
+        x = Tensor::from(std::vector<float>{0, 0, 0}, {3}).requires_grad();
+        const uint64_t steps = optimizer->steps();
+        optimizer = std::make_unique<AdamW>(AdamWOptions{});
+        optimizer->add(std::span(&x, 1), 0.01);
+        optimizer->restore(spans, steps);
+      }
+      sum(square(x)).backward();
+      optimizer->step(1);
+    }
+    return x.values();
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
+}  // namespace
+}  // namespace whit

@@ -1,0 +1,170 @@
+// Training a small real model as it is stored: it helps, it repeats, it goes on where it stopped, and it keeps its size.
+#include "pipeline/tune.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "pipeline/compress.h"
+
+namespace whit {
+namespace {
+
+const std::filesystem::path kStories = std::filesystem::path(WHIT_TESTS_DIR) / "data/models/stories260K.gguf";
+
+class StopAfter final : public Progress {
+ public:
+  explicit StopAfter(int n) : left_(n) {}
+  void begin(const std::string&, double) override {}
+  void advance(double) override {}
+  void note(const std::string&) override {}
+  void end() override {}
+  void check_interrupt() override {
+    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
+  }
+
+ private:
+  int left_;
+};
+
+class TuneTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / ("whit_tune_" + std::to_string(::getpid()) +
+                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    std::string text;
+    const char* words[] = {"once", "upon", "a",    "time", "there", "was", "little", "girl", "who", "liked",
+                           "to",   "play", "with", "her",  "dog",   "and", "the",    "ball", "in",  "park"};
+    Rng rng(7);
+    for (int i = 0; i < 20000; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
+    write_file(folder_ / "text.txt", text, false);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path compressed(const std::string& preset) {
+    CompressRequest request;
+    request.model = kStories;
+    request.output = folder_ / (preset + ".gguf");
+    request.recipe = preset_recipe(preset);
+    request.recipe.calibrate.data = (folder_ / "text.txt").string();
+    request.recipe.calibrate.tokens = 1024;
+    request.recipe.calibrate.context = 128;
+    request.cache = folder_ / "cache";
+    request.threads = 2;
+    SilentProgress silent;
+    compress(request, silent);
+    return request.output;
+  }
+
+  TuneRequest request(const std::filesystem::path& model, const std::string& name) {
+    TuneRequest request;
+    request.model = model;
+    request.against = kStories;
+    request.output = folder_ / name;
+    request.options.data = (folder_ / "text.txt").string();
+    request.options.tokens = 10240;
+    request.options.batch = 512;
+    request.options.context = 64;
+    request.method_options = make_tuner("distill", {{"evaluations", 2}})->options();
+    request.cache = folder_ / "cache";
+    request.threads = 2;
+    return request;
+  }
+
+  Json run(const TuneRequest& request) {
+    SilentProgress silent;
+    return tune(request, silent);
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(TuneTest, LowersTheHeldOutLossOfEveryFormat) {
+  for (const char* preset : {"rtn-2", "lowrank-1.0", "rotated-2", "nm-sign-2-8"}) {
+    const auto start = compressed(preset);
+    const Json result = run(request(start, std::string(preset) + "-tuned.gguf"));
+    const Json& report = result.at("tune");
+    EXPECT_LT(report.at("held_out").get<double>(), 0.9 * report.at("held_out_start").get<double>()) << preset;
+    EXPECT_EQ(report.at("steps"), 20);
+    // The same formats: the file grows by what its manifest tells of the training.
+    const auto before = std::filesystem::file_size(start), after = result.at("file_bytes").get<uint64_t>();
+    EXPECT_LE(after, before + 2048) << preset;
+    // What was measured is what the file holds.
+    TuneRequest again = request(folder_ / (std::string(preset) + "-tuned.gguf"), "again.gguf");
+    again.method_options["codes"] = again.method_options["factors"] = again.method_options["scales"] = 0;
+    again.options.tokens = 512;
+    again.force = true;
+    EXPECT_NEAR(run(again).at("tune").at("held_out_start").get<double>(), report.at("held_out").get<double>(), 2e-2)
+        << preset;
+  }
+}
+
+TEST_F(TuneTest, TheSameCommandGivesTheSameBytes) {
+  const auto start = compressed("rtn-2");
+  run(request(start, "a.gguf"));
+  run(request(start, "b.gguf"));
+  EXPECT_EQ(read_file(folder_ / "a.gguf"), read_file(folder_ / "b.gguf"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a.gguf.checkpoint"));
+}
+
+TEST_F(TuneTest, AStoppedRunGoesOnToTheSameBytes) {
+  ::setenv("WHIT_TEST_CHECKPOINT_SECONDS", "0", 1);
+  const auto start = compressed("lowrank-1.0");
+  run(request(start, "whole.gguf"));
+  for (const int at : {3, 19}) {
+    const TuneRequest stopped = request(start, "stopped" + std::to_string(at) + ".gguf");
+    StopAfter stop(at);
+    EXPECT_THROW(tune(stopped, stop), Error);
+    EXPECT_FALSE(std::filesystem::exists(stopped.output));
+    EXPECT_TRUE(std::filesystem::exists(stopped.output.string() + ".checkpoint"));
+    TuneRequest other = stopped;
+    other.options.seed = 5;
+    EXPECT_THROW(run(other), Error) << "a checkpoint of other options is refused";
+    run(stopped);
+    EXPECT_EQ(read_file(stopped.output), read_file(folder_ / "whole.gguf")) << at;
+  }
+  ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
+}
+
+TEST_F(TuneTest, AdaptsToATextWithoutTheOriginal) {
+  TuneRequest alone = request(compressed("rtn-2"), "alone.gguf");
+  alone.against.clear();
+  const Json report = run(alone).at("tune");
+  EXPECT_LT(report.at("held_out").get<double>(), 0.9 * report.at("held_out_start").get<double>());
+}
+
+TEST_F(TuneTest, AStepOfARecipe) {
+  CompressRequest request;
+  request.model = kStories;
+  request.recipe = preset_recipe("lowrank-1.0");
+  request.recipe.calibrate.data = (folder_ / "text.txt").string();
+  request.recipe.calibrate.tokens = 1024;
+  request.recipe.calibrate.context = 128;
+  request.recipe.steps.push_back(parse_recipe("whit = 1\n[[step]]\nmethod = \"distill\"\nevaluations = 2\n", "test").steps[0]);
+  request.recipe.tune.data = (folder_ / "text.txt").string();
+  request.recipe.tune.tokens = 10240;
+  request.recipe.tune.batch = 512;
+  request.recipe.tune.context = 64;
+  request.cache = folder_ / "cache";
+  request.threads = 2;
+  request.output = folder_ / "a.gguf";
+  SilentProgress silent;
+  const Json result = compress(request, silent);
+  EXPECT_LT(result.at("tune").at("held_out").get<double>(), result.at("tune").at("held_out_start").get<double>());
+  EXPECT_LE(result.at("file_bytes").get<uint64_t>(), result.at("predicted_bytes").get<uint64_t>());
+  // The recipe in the file, with the text named again, gives the same bytes.
+  const Json manifest = Json::parse(load_model(folder_ / "a.gguf")->metadata.string("whit.manifest"));
+  CompressRequest again = request;
+  again.recipe = recipe_from_json(manifest.at("recipe"), "manifest");
+  again.recipe.calibrate.data = again.recipe.tune.data = (folder_ / "text.txt").string();
+  again.output = folder_ / "b.gguf";
+  compress(again, silent);
+  EXPECT_EQ(read_file(folder_ / "a.gguf"), read_file(folder_ / "b.gguf"));
+}
+
+}  // namespace
+}  // namespace whit
