@@ -128,10 +128,11 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
     CalibrationWindows drawn = calibration_windows(ids, tokenizer->bos(), std::min(wanted, there) * length, length, seed);
     for (auto& window : drawn.windows) text.push_back(std::move(window));
   }
-  if (text.size() <= held_out_windows)
+  if (text.size() < 2)
     throw Error(ErrorKind::input, "the training text leaves nothing to train on", options.data,
-                std::to_string(text.size()) + " windows, " + std::to_string(held_out_windows) + " of them held out",
-                "a longer text, or a smaller --context");
+                std::to_string(text.size()) + " windows, one of them held out", "a longer text, or a smaller --context");
+  // Of a short text an eighth.
+  const uint64_t held_out = std::min<uint64_t>(held_out_windows, std::max<uint64_t>(1, text.size() / 8));
   // In an order that mixes the sources; what is held out is the end of it.
   Rng rng(seed ^ 0x7e57);
   for (size_t i = text.size(); i > 1; --i) std::swap(text[i - 1], text[rng.below(i)]);
@@ -139,8 +140,8 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   Hasher hasher;
   for (const auto& window : text) hasher.add(std::as_bytes(std::span(window)));
   result.hash = hasher.hex();
-  result.held_out.assign(text.end() - static_cast<ptrdiff_t>(held_out_windows), text.end());
-  text.resize(text.size() - held_out_windows);
+  result.held_out.assign(text.end() - static_cast<ptrdiff_t>(held_out), text.end());
+  text.resize(text.size() - held_out);
   result.train = std::move(text);
   return result;
 }
