@@ -71,6 +71,12 @@ std::vector<ParameterGroup> Student::parameters() const {
   return all;
 }
 
+std::vector<Tensor> Student::leaves() const {
+  std::vector<Tensor> all;
+  for (const ParameterGroup& group : parameters()) all.insert(all.end(), group.tensors.begin(), group.tensors.end());
+  return all;
+}
+
 Encoded Student::encode() const {
   const NoGrad guard;
   Encoded encoded;

@@ -35,6 +35,7 @@ class Student final : public WeightSource {
 
   LearnedWeights block(uint64_t index) const override;
   LearnedWeights ends() const override;
+  std::vector<Tensor> leaves() const override;
   std::vector<ParameterGroup> parameters() const;
   Encoded encode() const;
   // Numbers that are learned.

@@ -15,15 +15,15 @@ namespace {
 
 using Windows = std::vector<std::vector<int32_t>>;
 
-// A sequence begins with 4 to 24 tokens of a novel (half of them), or with what ends a document and one token drawn from
-// the whole vocabulary: what the model writes from there shows what it knows.
+// One sequence in eight begins with 4 to 24 tokens of a novel, the others with what ends a document and one token drawn
+// from the whole vocabulary: what the model writes from there shows all that it knows, and not one author's world.
 Windows draw_starts(std::span<const int32_t> novels, int32_t front, uint64_t vocabulary, size_t count, Rng& rng) {
   Windows starts;
   for (size_t i = 0; i < count; ++i) {
     std::vector<int32_t> start;
     start.reserve(32);
     if (front >= 0) start.push_back(front);
-    if (i % 2 == 0 && novels.size() > 24) {
+    if (i % 8 == 0 && novels.size() > 24) {
       const size_t length = 4 + rng.below(21), at = rng.below(novels.size() - length);
       start.insert(start.end(), novels.begin() + static_cast<ptrdiff_t>(at),
                    novels.begin() + static_cast<ptrdiff_t>(at + length));
@@ -61,7 +61,7 @@ Windows written_by(const Model& model, uint64_t windows, uint64_t length, uint64
   progress.begin("writing text", static_cast<double>(pieces * length));
   for (uint64_t p = 0; p < pieces; ++p) {
     Hasher hasher;
-    hasher.add("self-written text 1");
+    hasher.add("self-written text 2");
     hasher.add(model.content_hash);
     hasher.add(learning_device());
     for (const uint64_t number : {length, seed, piece, p}) hasher.add(number);

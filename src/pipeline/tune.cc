@@ -72,18 +72,17 @@ class Problem final : public TuneProblem {
   void keep() override { best_ = student_->encode(); }
   void restart() override { student_ = make_student(); }
 
-  // Seconds of one step, the second of two that are forgotten again.
+  // Seconds of one step, the last of a few that are forgotten again (the first ones set libraries up).
   double probe() {
     double seconds = 0;
-    for (uint64_t number = 0; number < 3; ++number) {
+    for (uint64_t number = 0; number < (learning_device() == "cpu" ? 2 : 6); ++number) {
       synchronize_device();
       const auto start = Clock::now();
       learner_.step(*student_, batch(number), sequences_, 1);
       synchronize_device();
       seconds = since(start);
+      for (Tensor leaf : student_->leaves()) leaf.clear_grad();
     }
-    for (const ParameterGroup& group : student_->parameters())
-      for (Tensor leaf : group.tensors) leaf.clear_grad();
     return seconds;
   }
 
@@ -270,6 +269,7 @@ Tuned tune_model(const TuneJob& job) {
     const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
     options.tokens = static_cast<int64_t>(steps) * options.batch;
     job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s: {} steps", options.batch, step, steps));
+    problem.reset();
     problem = std::make_unique<Problem>(job, options, std::move(text));
   }
   Tuned tuned;

@@ -29,7 +29,6 @@ void set_learning_device(const std::string& name) {
 #ifdef WHIT_CUDA
   if (!torch_room::cuda_is_there())
     throw Error(ErrorKind::usage, "no CUDA device was found", "--device", name, "nvidia-smi lists what is there");
-  torch_room::cuda_allow_tf32();
   on_cuda_device = true;
 #else
   throw Error(ErrorKind::usage, "this build knows no CUDA", "--device", name, "build preset cuda (docs/cuda.md)");

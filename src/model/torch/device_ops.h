@@ -5,6 +5,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "model/spec/spec.h"
@@ -31,6 +33,12 @@ void cuda_kl(const at::Tensor& student, const at::Tensor& teacher, double scale,
 void cuda_adamw(const std::vector<at::Tensor>& values, const std::vector<at::Tensor>& gradients,
                 const std::vector<at::Tensor>& means, const std::vector<at::Tensor>& squares, double rate,
                 double beta1, double beta2, double epsilon, int64_t step);
+// Everything that `body` starts on the device, to be started again as a whole: with the same addresses, so what it reads
+// must be kept in place, and nothing in it may wait for the device.
+struct Graph;
+std::shared_ptr<Graph> record_graph(const std::function<void()>& body);  // does not run it
+void replay_graph(Graph& graph);
+
 // Square root of the sum of all squares.
 double cuda_norm(const std::vector<at::Tensor>& gradients);
 

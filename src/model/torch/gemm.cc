@@ -18,13 +18,26 @@ namespace torch_room {
 namespace {
 
 // Looked up at run time, so that a LibTorch over another BLAS (MKL inside the official builds) links and works too.
-void set_blas_threads(int threads) noexcept {
-  using Setter = void (*)(int);
+using Setter = void (*)(int);
+Setter openblas_setter() noexcept {
   static const Setter setter = reinterpret_cast<Setter>(::dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
-  if (setter)
+  return setter;
+}
+
+void set_blas_threads(int threads) noexcept {
+  if (const Setter setter = openblas_setter())
     setter(threads);
   else
-    at::set_num_threads(threads);  // MKL follows it, and every worker of the pool would start as many threads of its own
+    at::set_num_threads(threads);  // MKL follows it
+}
+
+// MKL's and OpenMP's numbers are those of the calling thread: without this every worker of the pool would start as many
+// threads of its own as the machine has cores, and they would wait for each other by spinning.
+void serial_worker() noexcept {
+  thread_local bool done = false;
+  if (done || openblas_setter()) return;
+  at::set_num_threads(1);
+  done = true;
 }
 
 struct PoolState {
@@ -57,6 +70,7 @@ void run_parallel(const std::function<void(int)>& body) {
   const SerialBlas serial;
   state().pool->run([&](int worker) {
     const c10::InferenceMode no_autograd;
+    if (worker != 0) serial_worker();
     body(worker);
   });
 }

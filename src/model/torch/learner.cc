@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -39,9 +40,16 @@ at::Tensor constant(const Matrix& matrix) {
 
 // What the output layer turns a batch of hidden states into.
 struct HeadResult {
-  double loss = 0;
+  at::Tensor loss;  // the mean over positions
   double positions = 0;
   at::Tensor hidden_gradient, output_gradient;  // undefined without learning
+};
+
+// LossParts on the device.
+struct Sums {
+  at::Tensor main, hidden;
+  double positions = 0;
+  LossParts parts() const { return {main.item<double>(), hidden.item<double>(), positions}; }
 };
 
 // d loss / d logits of rows [begin, begin + count) in place of the logits' own type, and the sum of their losses.
@@ -78,6 +86,24 @@ struct Learner::State {
   std::vector<LearnedWeights> teacher_blocks;
   at::Tensor teacher_embedding, teacher_norm, teacher_output;
 
+  // What a recorded step belongs to. It holds the leaves, so that no other student's can take their place unseen.
+  struct Recording {
+    std::vector<at::Tensor> leaves;
+    size_t tokens = 0, sequences = 0;
+    double hidden = 0;
+    bool same(const Recording& other) const {
+      return tokens == other.tokens && sequences == other.sequences && hidden == other.hidden &&
+             std::equal(leaves.begin(), leaves.end(), other.leaves.begin(), other.leaves.end(),
+                        [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
+    }
+  };
+  Recording seen;
+  int repeated = 0;
+  std::shared_ptr<torch_room::Graph> graph;
+  at::Tensor recorded_index;
+  Sums recorded_sums;
+  std::vector<at::Tensor> gradients;  // where the recorded step leaves them
+
   State(const ModelSpec& model_spec, const Model* teacher, bool recompute)
       : spec(model_spec), checkpoint(recompute), taught(teacher != nullptr) {
     if (!teacher) return;
@@ -97,16 +123,48 @@ struct Learner::State {
     return unwrap(block_forward(spec, block, student.block(block), wrap(x), sequences));
   }
 
-  LossParts run(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden, bool learn) {
+  at::Tensor device_ids(std::span<const int32_t> ids, size_t sequences) const {
     WHIT_CHECK(sequences > 0 && !ids.empty() && ids.size() % sequences == 0);
     for (const int32_t id : ids)
       if (id < 0 || static_cast<uint64_t>(id) >= spec.vocabulary)
         throw Error(ErrorKind::input, "a token id is outside the vocabulary", "training text", std::to_string(id));
-    const c10::AutoGradMode history(learn);
     const std::vector<int64_t> wide(ids.begin(), ids.end());
-    const auto tokens = static_cast<int64_t>(ids.size());
-    const at::Tensor index = at::from_blob(const_cast<int64_t*>(wide.data()), {tokens}, at::kLong)
-                                 .to(torch_room::learning_at_device(), false, /*copy=*/true);
+    return at::from_blob(const_cast<int64_t*>(wide.data()), {static_cast<int64_t>(ids.size())}, at::kLong)
+        .to(torch_room::learning_at_device(), false, /*copy=*/true);
+  }
+
+  LossParts step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden) {
+    const at::Tensor index = device_ids(ids, sequences);
+    if (!on_cuda(index)) return run(student, index, sequences, hidden, true).parts();
+    const std::vector<Tensor> leaves = student.leaves();
+    bool fresh = true;
+    Recording wanted{{}, ids.size(), sequences, hidden};
+    for (const Tensor& leaf : leaves) {
+      fresh = fresh && !leaf.grad();
+      wanted.leaves.push_back(unwrap(leaf));
+    }
+    if (!fresh || !wanted.same(seen)) {  // another shape or student, or the first time
+      graph.reset();
+      repeated = 0;
+      seen = wanted;
+      return run(student, index, sequences, hidden, true).parts();
+    }
+    if (++repeated < 3) return run(student, index, sequences, hidden, true).parts();  // libraries set themselves up
+    if (!graph) {
+      recorded_index = index.clone();
+      graph = torch_room::record_graph([&] { recorded_sums = run(student, recorded_index, sequences, hidden, true); });
+      gradients.clear();
+      for (const Tensor& leaf : leaves) gradients.push_back(unwrap(leaf).grad());
+    }
+    recorded_index.copy_(index);
+    torch_room::replay_graph(*graph);
+    for (size_t i = 0; i < leaves.size(); ++i) unwrap(leaves[i]).mutable_grad() = gradients[i];
+    return recorded_sums.parts();
+  }
+
+  Sums run(const WeightSource& student, const at::Tensor& index, size_t sequences, double hidden, bool learn) const {
+    const c10::AutoGradMode history(learn);
+    const int64_t tokens = index.size(0);
     const LearnedWeights ends = student.ends();
     const at::Tensor embedding = unwrap(ends.at("token_embd.weight"));
     const at::Tensor output = spec.tied_output ? embedding : unwrap(ends.at("output.weight"));
@@ -150,11 +208,8 @@ struct Learner::State {
     if (learn) last.set_requires_grad(true);
     const at::Tensor normed = torch_room::rms_norm(last, unwrap(ends.at("output_norm.weight")), spec.norm_epsilon);
     const HeadResult head = output_loss(normed.detach(), t, output.detach(), index, sequences, learn);
-    LossParts parts;
-    parts.main = head.loss;
-    parts.positions = head.positions;
-    parts.hidden = taught && hidden > 0 ? hidden_sum.item<double>() / static_cast<double>(layers) : 0;
-    if (!learn) return parts;
+    const Sums sums{head.loss, hidden_sum / static_cast<double>(layers), head.positions};
+    if (!learn) return sums;
 
     normed.backward(head.hidden_gradient);
     at::Tensor gradient = last.grad();
@@ -176,7 +231,7 @@ struct Learner::State {
       embedding.backward(embedding_gradient);
     }
     if (!spec.tied_output && output.requires_grad()) output.backward(head.output_gradient);
-    return parts;
+    return sums;
   }
 
   HeadResult output_loss(const at::Tensor& hidden, const at::Tensor& teacher_hidden, const at::Tensor& output,
@@ -220,7 +275,7 @@ struct Learner::State {
       result.hidden_gradient.narrow(0, first, count).copy_(torch_room::multiplied(loss.gradient, matrix));
       result.output_gradient += product(loss.gradient.t(), rows);
     }
-    result.loss = sum.item<double>() / result.positions;
+    result.loss = sum / result.positions;
     return result;
   }
 };
@@ -230,11 +285,11 @@ Learner::Learner(const ModelSpec& spec, const Model* teacher, bool checkpoint)
 Learner::~Learner() = default;
 
 LossParts Learner::step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden) {
-  return state_->run(student, ids, sequences, hidden, true);
+  return state_->step(student, ids, sequences, hidden);
 }
 
 LossParts Learner::loss(const WeightSource& student, std::span<const int32_t> ids, size_t sequences) {
-  return state_->run(student, ids, sequences, 0, false);
+  return state_->run(student, state_->device_ids(ids, sequences), sequences, 0, false).parts();
 }
 
 uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length) {

@@ -27,6 +27,8 @@ class WeightSource {
   virtual LearnedWeights block(uint64_t index) const = 0;
   // "token_embd.weight", "output_norm.weight" and, where it is not tied, "output.weight".
   virtual LearnedWeights ends() const = 0;
+  // The leaves behind all of them. The same objects as long as this lives.
+  virtual std::vector<Tensor> leaves() const = 0;
 };
 
 struct LossParts {
@@ -41,7 +43,9 @@ class Learner {
   Learner(const ModelSpec& spec, const Model* teacher, bool checkpoint);
   ~Learner();
 
-  // Adds the gradients of main + hidden * LossParts::hidden to every leaf behind `student`. ids: [sequences, length].
+  // Gives every leaf behind `student` the gradient of main + hidden * LossParts::hidden, added to the one that it has.
+  // ids: [sequences, length]. On CUDA a step that is repeated with the same student, shape and `hidden`, from leaves
+  // without gradients, is recorded once and replayed: some ten thousand small operations then cost no time to start.
   LossParts step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden);
   // The loss alone, no gradients.
   LossParts loss(const WeightSource& student, std::span<const int32_t> ids, size_t sequences);

@@ -32,6 +32,13 @@ class Leaves final : public WeightSource {
   }
   LearnedWeights block(uint64_t index) const override { return blocks_[index]; }
   LearnedWeights ends() const override { return ends_; }
+  std::vector<Tensor> leaves() const override {
+    std::vector<Tensor> all;
+    for (const LearnedWeights& weights : blocks_)
+      for (const auto& [name, leaf] : weights) all.push_back(leaf);
+    for (const auto& [name, leaf] : ends_) all.push_back(leaf);
+    return all;
+  }
 
  private:
   static Tensor leaf(Matrix matrix, float noise) {

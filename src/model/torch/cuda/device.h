@@ -7,7 +7,6 @@
 namespace whit::torch_room {
 
 bool cuda_is_there();
-void cuda_allow_tf32();
 std::string cuda_name();
 void cuda_synchronize();
 uint64_t cuda_peak_bytes();

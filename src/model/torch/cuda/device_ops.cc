@@ -1,7 +1,6 @@
 // What the learning side does in another way on a CUDA device; LibTorch 2 only.
 #include "model/torch/device_ops.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -18,8 +17,10 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
+#include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
@@ -65,9 +66,6 @@ at::Tensor rotated(const ModelSpec& spec, const at::Tensor& x, const at::Tensor&
 }  // namespace
 
 bool cuda_is_there() { return c10::cuda::device_count() > 0; }
-
-// Products of floats with 10 bits of mantissa: these are small factors and rotations, on whose result codes are rounded.
-void cuda_allow_tf32() { at::globalContext().setAllowTF32CuBLAS(true); }
 
 std::string cuda_name() {
   cudaDeviceProp properties;
@@ -125,6 +123,27 @@ void cuda_adamw(const std::vector<at::Tensor>& values, const std::vector<at::Ten
   at::_fused_adamw_(values, gradients, means, squares, {}, steps, rate, beta1, beta2, /*weight_decay=*/0.0, epsilon,
                     /*amsgrad=*/false, /*maximize=*/false);
 }
+
+struct Graph {
+  at::cuda::CUDAGraph graph;
+};
+
+std::shared_ptr<Graph> record_graph(const std::function<void()>& body) {
+  auto recorded = std::make_shared<Graph>();
+  // The recording gets memory of its own; what earlier steps left in the cache would be there twice.
+  c10::cuda::device_synchronize();
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  {
+    const c10::cuda::CUDAStreamGuard own(c10::cuda::getStreamFromPool());
+    recorded->graph.capture_begin();
+    body();
+    recorded->graph.capture_end();
+  }
+  c10::cuda::device_synchronize();
+  return recorded;
+}
+
+void replay_graph(Graph& graph) { graph.graph.replay(); }
 
 double cuda_norm(const std::vector<at::Tensor>& gradients) {
   const std::vector<at::Tensor> norms = at::_foreach_norm(gradients, 2);
