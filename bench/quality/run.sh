@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The quality tables of docs/results.md: every file is made and then scored beside the original, window by window.
-#   bench/quality/run.sh methods|packings|front|curve MODEL TEXT OUT [WINDOWS]
+#   bench/quality/run.sh methods|packings|front|curve|steps|stbllm|pruning|rotation MODEL TEXT OUT [WINDOWS]
 # MODEL: the default model's file; TEXT: WikiText-2 raw test; OUT: a folder for the files, OUT/TABLE.json, OUT/TABLE.txt and a page.
 set -euo pipefail
 table=${1:?table} model=${2:?model} text=${3:?text} out=${4:?folder} windows=${5:-40}
@@ -31,6 +31,15 @@ case $table in
     ;;
   curve) for size in 60 55 50 45 40; do make "fit-${size}MB" --fit "${size}MB"; done ;;
   steps) for size in 45 49 53 57 61 65 69 73 77 81 85 89 93; do make "fit-${size}MB" --fit "${size}MB"; done ;;
+  stbllm)  # binarization at equal N:M, and what else its bytes buy
+    for preset in stbllm-{4,5,6}-8 stbllm-{4,5,6}-8-released billm arb-rc arb-rc-cgb gptq-2 gptq-3; do
+      make "$preset" --preset "$preset"
+    done
+    for recipe in "$here"/bench/quality/stbllm/*.toml; do make "$(basename "$recipe" .toml)" --recipe "$recipe"; done
+    ;;
+  pruning | rotation)
+    for recipe in "$here/bench/quality/$table"/*.toml; do make "$(basename "$recipe" .toml)" --recipe "$recipe"; done
+    ;;
   *)
     echo "unknown table: $table" >&2
     exit 2
