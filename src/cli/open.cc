@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "runtime/runtime.h"
 #ifdef WHIT_LEARN
+#include "model/torch/device.h"
 #include "model/torch/executor.h"
 #endif
 
@@ -26,7 +27,10 @@ void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
   app.add_option("--threads,-t", threads, "threads, 0 is all cores")->check(CLI::Range(0, 1024))->capture_default_str();
   app.add_option("--isa", isa, "instruction set to use instead of the best one of this machine");
   app.add_option("--activations", activations, "numbers that the products read: fp32 or int8")->capture_default_str();
-  if (choose_executor) app.add_option("--executor", executor, "runtime or torch")->capture_default_str();
+  if (choose_executor) {
+    app.add_option("--executor", executor, "runtime or torch")->capture_default_str();
+    app.add_option("--device", device, "of the executor torch: cpu or cuda")->capture_default_str();
+  }
   app.add_flag("--no-verify", no_verify, "do not verify the checksums of the file");
 }
 
@@ -42,12 +46,15 @@ void ExecutorChoice::check() const {
     throw Error(ErrorKind::usage, "unknown kind of activations", "--activations", activations,
                 suggest_name(activations, kinds));
   if (executor == "runtime") {
+    if (device != "cpu")
+      throw Error(ErrorKind::usage, "the runtime has no such device", "--device", device, "--executor torch");
     isa_in_use(runtime_options());
     return;
   }
   if (executor != "torch")
     throw Error(ErrorKind::usage, "unknown executor", "--executor", executor, suggest_name(executor, executors));
 #ifdef WHIT_LEARN
+  set_learning_device(device);
   if (activations != "fp32")
     throw Error(ErrorKind::usage, "the executor torch has no such activations", "--activations", activations,
                 "--executor runtime");
@@ -72,6 +79,7 @@ std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& poo
 #ifdef WHIT_LEARN
   if (choice.executor == "torch") {
     set_torch_threads(pool.threads());
+    if (learning_device() != "cpu") return make_device_scorer(*model);
     return make_torch_scorer(model);
   }
 #endif

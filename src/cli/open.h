@@ -28,6 +28,7 @@ struct ExecutorChoice {
   std::string isa;
   std::string activations = "fp32";
   std::string executor = "runtime";
+  std::string device = "cpu";
   bool no_verify = false;
   void declare(CLI::App& app, bool choose_executor);
   // ErrorKind::usage for names that do not exist or do not go together. Before any work is done.

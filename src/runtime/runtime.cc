@@ -32,9 +32,7 @@ class RuntimeSession final : public ScorerSession {
   size_t position() const noexcept override { return position_; }
   void reset() noexcept override { position_ = 0; }
   void truncate(size_t position) override {
-    if (position > position_)
-      throw Error(ErrorKind::usage, "a session cannot be cut back to a later position", "truncate",
-                  std::to_string(position), "it is at " + std::to_string(position_));
+    check_truncation(position, position_);
     position_ = position;
   }
 
@@ -246,14 +244,7 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
 }
 
 void RuntimeSession::feed(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) {
-  if (ids.size() > context_ - position_)
-    throw Error(ErrorKind::usage, "the context is full", "--context",
-                std::to_string(position_ + ids.size()) + " tokens",
-                "the session was opened for " + std::to_string(context_));
-  for (size_t i = 0; i < ids.size(); ++i)
-    if (ids[i] < 0 || static_cast<uint64_t>(ids[i]) >= spec_.vocabulary)
-      throw Error(ErrorKind::input, "a token id is outside the vocabulary", "position " + std::to_string(position_ + i),
-                  std::to_string(ids[i]), "ids are 0 to " + std::to_string(spec_.vocabulary - 1));
+  check_fed_ids(spec_, ids, position_, context_);
   while (!ids.empty()) {
     const size_t tokens = std::min(ids.size(), block_), first = position_;
     embed(ids.first(tokens));

@@ -28,6 +28,11 @@ class ScorerSession {
   virtual void truncate(size_t position) = 0;
 };
 
+// What every session refuses, before anything changes: ids beyond its context or outside the vocabulary, and a cut to a
+// later position than it is at.
+void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t position, size_t context);
+void check_truncation(size_t position, size_t now);
+
 class Scorer {
  public:
   virtual ~Scorer() = default;

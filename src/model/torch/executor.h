@@ -51,6 +51,8 @@ Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWei
 
 // Scorer over LibTorch. Unpacks weights block by block while it runs unless `resident`.
 std::shared_ptr<const Scorer> make_torch_scorer(ModelPtr model, bool resident = true);
+// The same on the learning device (device.h), everything resident there.
+std::shared_ptr<const Scorer> make_device_scorer(const Model& model);
 // All hidden states [layers + 1] of [ids, width]: after the embedding, after each block but the last, after the final
 // norm of the last (as Hugging Face gives them).
 std::vector<Matrix> torch_hidden_states(const Model& model, std::span<const int32_t> ids);

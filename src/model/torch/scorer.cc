@@ -77,24 +77,14 @@ class TorchSession final : public ScorerSession {
       : scorer_(std::move(scorer)), runner_(scorer_->spec()), caches_(scorer_->spec().layers), context_(context) {}
 
   void feed(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) override {
-    if (ids.size() > context_ - position_)
-      throw Error(ErrorKind::usage, "the context is full", "session of " + std::to_string(context_) + " tokens",
-                  std::to_string(position_) + " held, " + std::to_string(ids.size()) + " more");
-    // Ids are checked before anything changes.
-    for (size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] < 0 || static_cast<uint64_t>(ids[i]) >= scorer_->spec().vocabulary)
-        throw Error(ErrorKind::input, "a token id is outside the vocabulary",
-                    "position " + std::to_string(position_ + i),
-                    std::to_string(ids[i]) + ", the vocabulary has " + std::to_string(scorer_->spec().vocabulary));
+    check_fed_ids(scorer_->spec(), ids, position_, context_);
     for (size_t done = 0; done < ids.size(); done += kPiece)
       feed_piece(ids.subspan(done, std::min(kPiece, ids.size() - done)), first_row, visitor);
   }
   size_t position() const noexcept override { return position_; }
   void reset() noexcept override { position_ = 0; }
   void truncate(size_t position) override {
-    if (position > position_)
-      throw Error(ErrorKind::usage, "a session cannot be cut to more than it holds", {},
-                  std::to_string(position) + " of " + std::to_string(position_));
+    check_truncation(position, position_);
     position_ = position;
   }
 

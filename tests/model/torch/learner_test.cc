@@ -138,6 +138,34 @@ TEST(Learner, RecomputingBlocksChangesNothing) {
   for (size_t i = 0; i < gradients.size() / 2; ++i) EXPECT_EQ(gradients[i], gradients[i + gradients.size() / 2]);
 }
 
+// The scorer of the learning device, here the CPU, in pieces and cut back, against the plain one.
+TEST(DeviceScorer, GivesTheSameLogits) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm", "models/stories260K.gguf"}) {
+    const ModelPtr model = load_model(kData / name);
+    const std::vector<int32_t> ids = some_ids(40);
+    const auto rows_of = [&](const std::shared_ptr<const Scorer>& scorer, size_t piece) {
+      const auto session = scorer->open(64);
+      std::vector<float> rows;
+      session->feed(std::vector<int32_t>{5, 6, 7}, 3, {});
+      session->truncate(0);
+      for (size_t at = 0; at < ids.size(); at += piece)
+        session->feed(std::span(ids).subspan(at, std::min(piece, ids.size() - at)), 7,
+                      [&](size_t position, std::span<const float> row) {
+                        EXPECT_EQ(position, 7 + rows.size() / row.size());
+                        rows.insert(rows.end(), row.begin(), row.end());
+                      });
+      EXPECT_THROW(session->feed(some_ids(30), 0, {}), Error);
+      return rows;
+    };
+    const std::vector<float> expected = rows_of(make_torch_scorer(model), 40);
+    for (const size_t piece : {1, 7, 40}) {
+      const std::vector<float> got = rows_of(make_device_scorer(*model), piece);
+      ASSERT_EQ(got.size(), expected.size());
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 2e-4) << name << " " << piece;
+    }
+  }
+}
+
 TEST(Learner, IdsOutsideTheVocabularyAreRefused) {
   const ModelPtr model = load_model(kData / "llama_gqa");
   Learner learner(model->spec, nullptr, true);

@@ -1,0 +1,49 @@
+// Inside model/torch: a whole model on the learning device that goes on from a cache of keys and values, many sequences
+// at a time; without history. This header includes LibTorch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "model/spec/model.h"
+
+namespace whit::torch_room {
+
+class Decoder {
+ public:
+  // Unpacks the model; weights and activations are of `type`.
+  Decoder(const Model& model, at::ScalarType type);
+
+  struct Cache {
+    std::vector<at::Tensor> keys, values;  // per block [sequences * kv_heads, context, head_size]
+    int64_t used = 0;                      // positions
+  };
+  Cache open(int64_t sequences, int64_t context) const;
+
+  // ids [sequences, positions] stand at cache.used, ...; -> hidden states after the final norm, [sequences * positions,
+  // width].
+  at::Tensor forward(const at::Tensor& ids, Cache& cache) const;
+  // [rows, width] -> [rows, vocabulary] in float.
+  at::Tensor logits(const at::Tensor& hidden) const;
+  const ModelSpec& spec() const noexcept { return spec_; }
+
+ private:
+  struct Linear {
+    at::Tensor weight, bias;  // [outputs, inputs]; bias undefined: none
+    at::Tensor operator()(const at::Tensor& x) const;
+  };
+  struct Block {
+    at::Tensor attention_norm, feed_forward_norm;
+    Linear qkv, output, gate_up, down;
+  };
+  at::Tensor rotated(const at::Tensor& x, int64_t offset, int64_t positions) const;
+
+  ModelSpec spec_;
+  at::ScalarType type_;
+  at::Tensor embedding_, norm_, output_;
+  at::Tensor frequencies_;  // [dimensions / 2], double
+  std::vector<Block> blocks_;
+};
+
+}  // namespace whit::torch_room
