@@ -50,6 +50,25 @@ struct Runner {
     });
   }
 
+  // A window that the scorer judges by itself; false where it cannot.
+  bool score_whole(const std::vector<int32_t>& window, const Scorer& base) {
+    WindowScore score;
+    const auto start = Clock::now();
+    if (!candidate->scorer->score_window(window, base, score)) return false;
+    seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    tokens += window.size();
+    for (size_t r = 0; r + 1 < window.size(); ++r) {
+      if (r < window.size() / 2) {
+        loss_first.push_back(score.loss[r]);
+        continue;
+      }
+      loss_half.push_back(score.loss[r]);
+      divergence.push_back(score.divergence[r]);
+      same_top += score.same_top[r];
+    }
+    return true;
+  }
+
   void keep_losses(const std::vector<int32_t>& window, size_t begin, size_t count) {
     for (size_t r = 0; r < count && begin + r + 1 < window.size(); ++r) {
       const double loss = sums[r].log_sum_exp - row(r)[static_cast<size_t>(window[begin + r + 1])];
@@ -147,6 +166,20 @@ Judgements evaluate(std::span<const Candidate> models, const Candidate* base, Th
 
   progress.begin("evaluating", work);
   for (size_t w = 0; w < most_windows; ++w) {
+    const auto whole = [&](Runner& runner) {
+      if (w >= runner.candidate->windows->windows.size()) return true;
+      const auto& window = runner.candidate->windows->windows[w];
+      progress.check_interrupt();
+      if (!runner.score_whole(window, *base->scorer)) return false;
+      progress.advance(static_cast<double>(window.size()));
+      return true;
+    };
+    // All of them can or none.
+    if (base_runner && whole(*base_runner)) {
+      for (size_t m = 0; m < runners.size(); ++m)
+        if (!is_base[m]) WHIT_CHECK(whole(runners[m]));
+      continue;
+    }
     if (base_runner) base_runner->session->reset();
     size_t context = base ? base->windows->context : 0;
     for (size_t m = 0; m < runners.size(); ++m) {
@@ -176,7 +209,7 @@ Judgements evaluate(std::span<const Candidate> models, const Candidate* base, Th
   progress.end();
 
   Judgements result;
-  if (base_runner) {
+  if (base_runner) {  // what it says of itself
     base_runner->divergence.assign(base_runner->loss_half.size(), 0.0);
     base_runner->same_top = base_runner->loss_half.size();
     result.base = base_runner->judgement(true);

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
+#include "data/chat.h"
 #include "data/text.h"
 #include "data/tokenizer.h"
 #include "model/torch/device.h"
@@ -15,25 +16,37 @@ namespace {
 
 using Windows = std::vector<std::vector<int32_t>>;
 
-// One sequence in eight begins with 4 to 24 tokens of a novel, the others with what ends a document and one token drawn
-// from the whole vocabulary: what the model writes from there shows all that it knows, and not one author's world.
-Windows draw_starts(std::span<const int32_t> novels, int32_t front, uint64_t vocabulary, size_t count, Rng& rng) {
-  Windows starts;
-  for (size_t i = 0; i < count; ++i) {
-    std::vector<int32_t> start;
-    start.reserve(32);
-    if (front >= 0) start.push_back(front);
-    if (i % 8 == 0 && novels.size() > 24) {
-      const size_t length = 4 + rng.below(21), at = rng.below(novels.size() - length);
-      start.insert(start.end(), novels.begin() + static_cast<ptrdiff_t>(at),
-                   novels.begin() + static_cast<ptrdiff_t>(at + length));
-    } else {
-      start.push_back(static_cast<int32_t>(rng.below(vocabulary)));
+// How self-written windows begin: 15 % with the header of a user's message (where the chat template is known), a share
+// with 4 to 24 tokens of a text (45 % of a file that stands beside self, else one novel's words in eight), the others with
+// what ends a document and one token drawn from the whole vocabulary: what the model writes from there shows all that it
+// knows, and not one author's world.
+struct Starts {
+  std::vector<int32_t> text, header;
+  double share = 0;  // of windows that begin with the text
+  int32_t front = -1;
+  uint64_t vocabulary = 0;
+
+  // At most half of the `length` of a window.
+  Windows draw(size_t count, uint64_t length, Rng& rng) const {
+    Windows starts;
+    for (size_t i = 0; i < count; ++i) {
+      const double kind = rng.uniform();
+      std::vector<int32_t> start;
+      if (!header.empty() && kind < 0.15) {
+        start = header;
+      } else if (text.size() > 24 && kind < 0.15 + share) {
+        const size_t words = 4 + rng.below(21), at = rng.below(text.size() - words);
+        start.assign(text.begin() + static_cast<ptrdiff_t>(at), text.begin() + static_cast<ptrdiff_t>(at + words));
+      } else {
+        if (front >= 0) start.push_back(front);
+        start.push_back(static_cast<int32_t>(rng.below(vocabulary)));
+      }
+      start.resize(std::min<size_t>(start.size(), std::max<uint64_t>(1, length / 2)));
+      starts.push_back(std::move(start));
     }
-    starts.push_back(std::move(start));
+    return starts;
   }
-  return starts;
-}
+};
 
 std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model) {
   return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
@@ -46,22 +59,42 @@ Matrix to_matrix(const std::vector<int32_t>& ids, size_t length) {
   return matrix;
 }
 
-// Windows of `length` ids that the model wrote.
-Windows written_by(const Model& model, uint64_t windows, uint64_t length, uint64_t seed, const Cache& cache,
-                   Progress& progress) {
+Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file) {
+  Starts starts;
+  starts.vocabulary = model.spec.vocabulary;
+  starts.share = file.empty() ? 0.125 : 0.45;
+  if (file.empty())
+    starts.text = tokenizer.encode(default_calibration_text(), false, false);
+  else
+    starts.text.assign(file.begin(), file.end());
+  starts.front = tokenizer.bos();
+  if (const auto document = tokenizer.encode("<|endoftext|>", false, true); starts.front < 0 && document.size() == 1)
+    starts.front = document[0];
+  const std::string jinja = tokenizer.chat_template();
+  if (const auto kind = recognise_chat_template(jinja)) {
+    const std::string mark = "\x01", shown = render_chat(*kind, jinja, {{"user", mark}});
+    if (const size_t end = shown.find(mark); end != std::string::npos)
+      starts.header = tokenizer.encode(shown.substr(0, end), false, true);
+  }
+  return starts;
+}
+
+// Windows of `length` ids that the model wrote, some from words of `file` (empty: of the novels).
+Windows written_by(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, uint64_t windows,
+                   uint64_t length, uint64_t seed, const Cache& cache, Progress& progress) {
   if (model.spec.vocabulary >= (uint64_t{1} << 24))
     throw Error(ErrorKind::usage, "the vocabulary is too large for self-written text", "--data self");
   Windows text;
   std::unique_ptr<TextWriter> writer;
-  std::vector<int32_t> novels;
-  int32_t front = -1;
+  Starts starts;
   // Pieces of a fixed size, each with a seed and a cache entry of its own: a longer text begins with a shorter one.
   const uint64_t piece = learning_device() == "cuda" ? 4096 : 64;
   const uint64_t pieces = (windows + piece - 1) / piece;
   progress.begin("writing text", static_cast<double>(pieces * length));
   for (uint64_t p = 0; p < pieces; ++p) {
     Hasher hasher;
-    hasher.add("self-written text 2");
+    hasher.add("self-written text 3");
+    hasher.add(std::as_bytes(file));
     hasher.add(model.content_hash);
     hasher.add(learning_device());
     for (const uint64_t number : {length, seed, piece, p}) hasher.add(number);
@@ -74,18 +107,14 @@ Windows written_by(const Model& model, uint64_t windows, uint64_t length, uint64
     } else {
       if (!writer) {
         writer = std::make_unique<TextWriter>(model);
-        const auto tokenizer = tokenizer_of(model);
-        novels = tokenizer->encode(default_calibration_text(), false, false);
-        front = tokenizer->bos();
-        if (const auto document = tokenizer->encode("<|endoftext|>", false, true); front < 0 && document.size() == 1)
-          front = document[0];
+        starts = starts_of(model, tokenizer, file);
       }
       Rng rng(seed * 1000003 + p);
-      const Windows starts = draw_starts(novels, front, model.spec.vocabulary, piece, rng);
+      const Windows begun = starts.draw(piece, length, rng);
       const size_t at_once = std::min<size_t>(writer->at_once(length), piece);
       for (size_t first = 0; first < piece; first += at_once) {
         const size_t count = std::min(at_once, piece - first);
-        const auto part = writer->write(std::span(starts).subspan(first, count), length, rng.next(), [&] {
+        const auto part = writer->write(std::span(begun).subspan(first, count), length, rng.next(), [&] {
           progress.advance(static_cast<double>(count) / static_cast<double>(piece));
           progress.check_interrupt();
         });
@@ -115,12 +144,13 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   const bool self = options.data == "self" || options.data.starts_with("self+");
   const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
   const auto seed = static_cast<uint64_t>(options.seed);
+  const auto tokenizer = tokenizer_of(writer);
+  std::vector<int32_t> ids;
+  if (!file.empty()) ids = tokenizer->encode(file == "novels" ? default_calibration_text() : read_text(file), false, false);
   Windows text;
-  if (self) text = written_by(writer, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
+  if (self)
+    text = written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
   if (!file.empty()) {
-    const auto tokenizer = tokenizer_of(writer);
-    const auto ids =
-        tokenizer->encode(file == "novels" ? default_calibration_text() : read_text(file), false, false);
     const uint64_t wanted = windows - text.size(), there = ids.size() / length;
     if (there == 0)
       throw Error(ErrorKind::input, "the training text is shorter than one window", file,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "model/spec/spec.h"
 
@@ -33,11 +34,23 @@ class ScorerSession {
 void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t position, size_t context);
 void check_truncation(size_t position, size_t now);
 
+// What a model makes of a window of n ids, position by position: [n - 1] each.
+struct WindowScore {
+  std::vector<double> loss;        // -ln p(next id), nats
+  std::vector<double> divergence;  // KL(base || model), nats
+  std::vector<uint8_t> same_top;   // 1: both find the same id likeliest
+};
+
 class Scorer {
  public:
   virtual ~Scorer() = default;
   virtual const ModelSpec& spec() const noexcept = 0;
   virtual std::unique_ptr<ScorerSession> open(size_t context) const = 0;
+  // Judges a window against `base` where that can be done without handing out logit rows (both on one device); false:
+  // it cannot, open sessions instead.
+  virtual bool score_window(std::span<const int32_t> /*ids*/, const Scorer& /*base*/, WindowScore& /*score*/) const {
+    return false;
+  }
   virtual std::string executor() const = 0;     // "runtime" or "torch"
   virtual std::string activations() const = 0;  // "fp32" or "int8"
 };

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "model/torch/attention.h"
+#include "model/torch/device.h"
 #include "model/torch/gemm.h"
 
 namespace whit {
@@ -169,6 +170,8 @@ void run_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weight
   WHIT_CHECK(activations.values.cols == spec.width);
   const size_t length = activations.length;
   if (length == 0) return;
+  if (learning_device() != "cpu" && spec.sliding_window == 0)
+    return torch_room::run_block_on_device(spec, block, weights, activations, hook);
   const torch_room::BlockWeights parts(spec, block, weights);
   torch_room::BlockRunner runner(spec);
   const size_t at_once = torch_room::sequences_at_once(length);

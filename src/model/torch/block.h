@@ -31,6 +31,10 @@ struct BlockTensor {
 };
 std::vector<BlockTensor> block_tensors(const ModelSpec& spec, uint64_t block);
 
+// run_block() where learning happens on another device than the CPU; not for sliding windows.
+void run_block_on_device(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, Activations& activations,
+                         const InputHook& hook);
+
 // Sequences that are run at a time: about 1024 tokens (enough for full speed of the matrix products), at least one.
 size_t sequences_at_once(size_t length) noexcept;
 

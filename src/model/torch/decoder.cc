@@ -110,13 +110,20 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
     cache.keys[index].narrow(1, offset, positions).copy_(by_kv_head(turned.narrow(2, heads, kv)));
     cache.values[index].narrow(1, offset, positions).copy_(by_kv_head(all.narrow(2, heads + kv, kv)));
     const at::Tensor query = by_kv_head(turned.narrow(2, 0, heads));
-    at::Tensor scores = at::matmul(query * scale, cache.keys[index].narrow(1, 0, end).transpose(1, 2));
-    if (hidden_from.defined())
-      scores.view({sequences * kv, heads / kv, positions, end}).masked_fill_(hidden_from, -INFINITY);
-    const at::Tensor attended = at::matmul(at::softmax(scores, -1), cache.values[index].narrow(1, 0, end))
-                                    .view({sequences, kv, heads / kv, positions, size})
-                                    .permute({0, 3, 1, 2, 4})
-                                    .reshape({sequences * positions, heads * size});
+    const at::Tensor key = cache.keys[index].narrow(1, 0, end), value = cache.values[index].narrow(1, 0, end);
+    at::Tensor attended;  // [sequences * kv, h / kv * positions, size]
+    if (on_cuda(query) && !hidden_from.defined()) {
+      const auto split = [&](const at::Tensor& part) { return part.unflatten(0, {sequences, kv}); };
+      attended = cuda_decode_attention(split(query), split(key), split(value), scale);
+    } else {
+      at::Tensor scores = at::matmul(query * scale, key.transpose(1, 2));
+      if (hidden_from.defined())
+        scores.view({sequences * kv, heads / kv, positions, end}).masked_fill_(hidden_from, -INFINITY);
+      attended = at::matmul(at::softmax(scores, -1), value);
+    }
+    attended = attended.reshape({sequences, kv, heads / kv, positions, size})
+                   .permute({0, 3, 1, 2, 4})
+                   .reshape({sequences * positions, heads * size});
     x = x + block.output(attended);
     const at::Tensor both = block.gate_up(rms_norm(x, block.feed_forward_norm, spec_.norm_epsilon));
     x = x + block.down(spec_.gated ? at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden)

@@ -23,6 +23,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon)
 
 // Rotary positions and causal attention: qkv [sequences * length, q + k + v] -> [.., q]. Differentiable.
 at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t sequences, size_t length);
+// softmax(q k^T scale) v without a mask: q [n, h, queries, size], k and v [n, h, keys, size] (any strides but the last).
+at::Tensor cuda_decode_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
 at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
 // a b with sums and result in float.
 at::Tensor cuda_matmul_float(const at::Tensor& a, const at::Tensor& b);

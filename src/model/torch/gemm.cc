@@ -81,6 +81,7 @@ void run_parallel(size_t count, size_t grain, const std::function<void(size_t, s
   const SerialBlas serial;
   state().pool->parallel_for(count, grain, [&](size_t begin, size_t end, int worker) {
     const c10::InferenceMode no_autograd;
+    if (worker != 0) serial_worker();
     body(begin, end, worker);
   });
 }

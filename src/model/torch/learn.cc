@@ -172,44 +172,73 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon)
   return x * at::rsqrt((x * x).mean(-1, /*keepdim=*/true) + epsilon) * row;
 }
 
+// Dense weights where learning happens, in float.
+LearnedWeights constants_of(const DenseWeights& weights) {
+  LearnedWeights constants;
+  for (const auto& [name, matrix] : weights)
+    constants.emplace(name, wrap(at::from_blob(const_cast<float*>(matrix.data.data()),
+                                               {static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)})
+                                     .to(learning_at_device())));
+  return constants;
+}
+
+void run_block_on_device(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, Activations& activations,
+                         const InputHook& hook) {
+  // Enough to keep the device busy: some 100 MB of rows.
+  constexpr size_t kTokens = 16384;
+  const NoGrad guard;
+  const LearnedWeights constants = constants_of(weights);
+  const size_t length = activations.length, at_once = std::max<size_t>(1, kTokens / length);
+  UnitTap tap;
+  if (hook) tap = [&](const std::string& kind, const Tensor& input) { hook(kind, input.matrix()); };
+  for (size_t first = 0; first < activations.sequences; first += at_once) {
+    const size_t count = std::min(at_once, activations.sequences - first);
+    Matrix& values = activations.values;
+    const Tensor x = Tensor::from({values.row(first * length), count * length, values.cols, values.cols});
+    const Matrix y = block_forward(spec, block, constants, x, count, {}, tap).matrix();
+    std::copy(y.data.begin(), y.data.end(), values.row(first * length));
+  }
+}
+
 }  // namespace torch_room
 
 using torch_room::unwrap;
 using torch_room::wrap;
 
 Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights, const Tensor& input,
-                     size_t sequences, const OutputTap& tap) {
+                     size_t sequences, const UnitTap& outputs, const UnitTap& inputs) {
   const torch_room::Linears linears(spec, block, weights);
   at::Tensor x = unwrap(input);
   WHIT_CHECK(x.dim() == 2 && x.size(1) == static_cast<int64_t>(spec.width));
   WHIT_CHECK(sequences > 0 && x.size(0) % static_cast<int64_t>(sequences) == 0);
   const size_t length = static_cast<size_t>(x.size(0)) / sequences;
-  const auto told = [&](const char* kind, const at::Tensor& output) {
-    if (tap) tap(kind, wrap(output));
-    return output;
+  const auto through = [&](const char* kind, std::initializer_list<std::string> members, const at::Tensor& in) {
+    if (inputs) inputs(kind, wrap(in));
+    const at::Tensor out = linears.apply(kind, members, in);
+    if (outputs) outputs(kind, wrap(out));
+    return out;
   };
   const int64_t hidden = static_cast<int64_t>(spec.feed_forward);
 
   const at::Tensor qkv =
-      told("attn_qkv", linears.apply("attn_qkv", {"attn_q", "attn_k", "attn_v"},
-                                     linears.norm("attn_norm", x, spec.norm_epsilon)));
+      through("attn_qkv", {"attn_q", "attn_k", "attn_v"}, linears.norm("attn_norm", x, spec.norm_epsilon));
   at::Tensor attended;
   if (torch_room::on_cuda(qkv))
     attended = torch_room::cuda_attention(spec, qkv, sequences, length);
   else
     attended = torch_room::Attention::apply(
         qkv, c10::make_intrusive<torch_room::AttentionPlan>(spec, sequences, length));
-  x = x + told("attn_output", linears.apply("attn_output", {"attn_output"}, attended));
+  x = x + through("attn_output", {"attn_output"}, attended);
 
   const at::Tensor normed = linears.norm("ffn_norm", x, spec.norm_epsilon);
   at::Tensor activated;
   if (spec.gated) {
-    const at::Tensor both = told("ffn_gate_up", linears.apply("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed));
+    const at::Tensor both = through("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed);
     activated = at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
   } else {
-    activated = at::silu(told("ffn_up", linears.apply("ffn_up", {"ffn_up"}, normed)));
+    activated = at::silu(through("ffn_up", {"ffn_up"}, normed));
   }
-  return wrap(x + told("ffn_down", linears.apply("ffn_down", {"ffn_down"}, activated)));
+  return wrap(x + through("ffn_down", {"ffn_down"}, activated));
 }
 
 Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, const Activations& input,
@@ -218,11 +247,7 @@ Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWei
   WHIT_CHECK(output_gradient.values.rows == input.values.rows && output_gradient.values.cols == input.values.cols);
   Activations result{input.sequences, input.length, Matrix(input.values.rows, input.values.cols)};
   if (input.length == 0) return result;
-  LearnedWeights constants;
-  for (const auto& [name, matrix] : weights)
-    constants.emplace(name,
-                      wrap(at::from_blob(const_cast<float*>(matrix.data.data()),
-                                         {static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)})));
+  const LearnedWeights constants = torch_room::constants_of(weights);
   const auto rows = [&](const Matrix& m, size_t first, size_t count) {
     return MatrixView(m.row(first * input.length), count * input.length, m.cols, m.cols);
   };

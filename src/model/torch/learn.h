@@ -14,13 +14,13 @@ namespace whit {
 // members under each other); any of them may carry history (Parametrization::materialize).
 using LearnedWeights = std::map<std::string, Tensor>;
 
-// Called with the output of every unit ("attn_qkv" [tokens, rows of the unit], ...) before it is used.
-using OutputTap = std::function<void(const std::string& kind, const Tensor& output)>;
+// Called with the input [tokens, cols] or the output [tokens, rows] of every unit ("attn_qkv", ...) before it is used.
+using UnitTap = std::function<void(const std::string& kind, const Tensor& output)>;
 
 // x: [sequences * length, width], sequences one after the other, each at positions 0, 1, ... -> the same shape. Computed
 // in the type and on the device of x.
 // Attention keeps no [length, length] array: its backward pass recomputes probabilities by blocks.
 Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights, const Tensor& x,
-                     size_t sequences, const OutputTap& tap = {});
+                     size_t sequences, const UnitTap& outputs = {}, const UnitTap& inputs = {});
 
 }  // namespace whit

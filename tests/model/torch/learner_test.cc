@@ -166,6 +166,45 @@ TEST(DeviceScorer, GivesTheSameLogits) {
   }
 }
 
+// A window judged on the device against the same judged from logit rows.
+TEST(DeviceScorer, JudgesAWindowAsItsRowsDo) {
+  const ModelPtr model = load_model(kData / "llama_gqa"), base = load_model(kData / "llama_tied_smollm");
+  ASSERT_EQ(model->spec.vocabulary, base->spec.vocabulary);
+  const std::vector<int32_t> ids = some_ids(300);  // more than one piece
+  const auto rows_of = [&](const ModelPtr& of) {
+    std::vector<std::vector<double>> rows;  // log-probabilities
+    make_torch_scorer(of)->open(ids.size())->feed(ids, 0, [&](size_t, std::span<const float> logits) {
+      double sum = 0;
+      for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
+      rows.emplace_back();
+      for (const float logit : logits) rows.back().push_back(logit - std::log(sum));
+    });
+    return rows;
+  };
+  const auto p = rows_of(base), q = rows_of(model);
+  WindowScore score, self;
+  const auto scorer = make_device_scorer(*model), reference = make_device_scorer(*base);
+  ASSERT_TRUE(scorer->score_window(ids, *reference, score));
+  ASSERT_TRUE(scorer->score_window(ids, *scorer, self));
+  EXPECT_FALSE(scorer->score_window(ids, *make_torch_scorer(base), self));
+  ASSERT_EQ(score.loss.size(), ids.size() - 1);
+  ASSERT_EQ(score.divergence.size(), ids.size() - 1);
+  size_t same = 0;
+  for (size_t i = 0; i + 1 < ids.size(); ++i) {
+    double divergence = 0;
+    for (size_t v = 0; v < p[i].size(); ++v) divergence += std::exp(p[i][v]) * (p[i][v] - q[i][v]);
+    EXPECT_NEAR(score.loss[i], -q[i][static_cast<size_t>(ids[i + 1])], 1e-4);
+    EXPECT_NEAR(score.divergence[i], divergence, 1e-4);
+    const bool top = std::max_element(p[i].begin(), p[i].end()) - p[i].begin() ==
+                     std::max_element(q[i].begin(), q[i].end()) - q[i].begin();
+    EXPECT_EQ(score.same_top[i] != 0, top);
+    same += top;
+    EXPECT_EQ(self.divergence[i], 0);
+    EXPECT_EQ(self.same_top[i], 1);
+  }
+  EXPECT_LT(same, ids.size() - 1);
+}
+
 TEST(Learner, IdsOutsideTheVocabularyAreRefused) {
   const ModelPtr model = load_model(kData / "llama_gqa");
   Learner learner(model->spec, nullptr, true);

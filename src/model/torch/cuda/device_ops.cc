@@ -1,6 +1,7 @@
 // What the learning side does in another way on a CUDA device; LibTorch 2 only.
 #include "model/torch/device_ops.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -93,6 +94,16 @@ at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t s
   const at::Tensor out = at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true, std::nullopt,
                                                           /*enable_gqa=*/heads != kv);
   return out.transpose(1, 2).reshape({s * l, heads * size});
+}
+
+at::Tensor cuda_decode_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
+  // cuDNN would plan anew for every number of keys.
+  auto& context = at::globalContext();
+  const bool before = context.userEnabledCuDNNSDP();
+  context.setSDPUseCuDNN(false);
+  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/false, scale);
+  context.setSDPUseCuDNN(before);
+  return out;
 }
 
 at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon) {
