@@ -66,17 +66,22 @@ Decoder::Cache Decoder::open(int64_t sequences, int64_t context) const {
   return cache;
 }
 
-// x [sequences, positions, heads, head_size]: the pairs (2i, 2i + 1) turn by position * frequency i.
-at::Tensor Decoder::rotated(const at::Tensor& x, int64_t offset, int64_t positions) const {
-  const int64_t size = x.size(-1), turned = static_cast<int64_t>(spec_.rotary.dimensions);
+// cos and sin of position * frequency, [positions, 1, dimensions / 2] each.
+Decoder::Angles Decoder::angles(int64_t offset, int64_t positions) const {
   const at::Tensor angles = (at::arange(offset, offset + positions, at::kDouble).unsqueeze(1) * frequencies_).unsqueeze(1);
   const auto on_device = [&](const at::Tensor& values) {
-    return (values * spec_.rotary.attention_factor).to(at::kFloat).to(x.device());
+    return (values * spec_.rotary.attention_factor).to(at::kFloat).to(learning_at_device());
   };
-  const at::Tensor cosine = on_device(angles.cos()), sine = on_device(angles.sin());
+  return {on_device(angles.cos()), on_device(angles.sin())};
+}
+
+// x [sequences, positions, heads, head_size]: the pairs (2i, 2i + 1) turn by their angles.
+at::Tensor Decoder::rotated(const at::Tensor& x, const Angles& angles) const {
+  const int64_t size = x.size(-1), turned = static_cast<int64_t>(spec_.rotary.dimensions);
   const at::Tensor pairs = x.narrow(-1, 0, turned).to(at::kFloat).unflatten(-1, {turned / 2, 2});
   const at::Tensor a = pairs.select(-1, 0), b = pairs.select(-1, 1);
-  const at::Tensor out = at::stack({a * cosine - b * sine, a * sine + b * cosine}, -1).flatten(-2).to(x.scalar_type());
+  const at::Tensor out =
+      at::stack({a * angles.cosine - b * angles.sine, a * angles.sine + b * angles.cosine}, -1).flatten(-2).to(x.scalar_type());
   return turned == size ? out : at::cat({out, x.narrow(-1, turned, size - turned)}, -1);
 }
 
@@ -96,6 +101,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
     if (window > 0) outside = outside.logical_or(key <= query - window);
     hidden_from = outside.to(ids.device());
   }
+  const Angles turn = angles(offset, positions);
   at::Tensor x = embedding_.index_select(0, ids.reshape({-1}));
   // [sequences, positions, h, size] -> [sequences * kv, h / kv * positions, size]
   const auto by_kv_head = [&](const at::Tensor& part) {
@@ -106,7 +112,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
     const Block& block = blocks_[index];
     const at::Tensor all = block.qkv(rms_norm(x, block.attention_norm, spec_.norm_epsilon))
                                .view({sequences, positions, heads + 2 * kv, size});
-    const at::Tensor turned = rotated(all.narrow(2, 0, heads + kv), offset, positions);
+    const at::Tensor turned = rotated(all.narrow(2, 0, heads + kv), turn);
     cache.keys[index].narrow(1, offset, positions).copy_(by_kv_head(turned.narrow(2, heads, kv)));
     cache.values[index].narrow(1, offset, positions).copy_(by_kv_head(all.narrow(2, heads + kv, kv)));
     const at::Tensor query = by_kv_head(turned.narrow(2, 0, heads));

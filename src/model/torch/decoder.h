@@ -37,7 +37,11 @@ class Decoder {
     at::Tensor attention_norm, feed_forward_norm;
     Linear qkv, output, gate_up, down;
   };
-  at::Tensor rotated(const at::Tensor& x, int64_t offset, int64_t positions) const;
+  struct Angles {
+    at::Tensor cosine, sine;
+  };
+  Angles angles(int64_t offset, int64_t positions) const;
+  at::Tensor rotated(const at::Tensor& x, const Angles& angles) const;
 
   ModelSpec spec_;
   at::ScalarType type_;

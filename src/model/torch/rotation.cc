@@ -17,20 +17,68 @@ Tensor rotation_matrix(const Rotation& rotation) {
   return Tensor::from(matrix);
 }
 
-const Tensor& Unrotator::matrix(const RotationPtr& rotation, const Tensor& like) {
-  const at::Tensor& target = unwrap(like);
-  for (const Known& known : known_) {
-    const at::Tensor& made = unwrap(known.matrix);
-    if (made.device() == target.device() && made.scalar_type() == target.scalar_type() &&
-        (known.rotation == rotation || *known.rotation == *rotation))
-      return known.matrix;
+// R = (Q (x) H) diag(s), H symmetric and orthogonal: products with the factors cost run + m operations an element, one with
+// the dense R costs run * m.
+struct Unrotator::Known {
+  RotationPtr rotation;
+  int64_t runs = 1, run = 1;
+  Tensor hadamard;         // [run, run]
+  Tensor mix, mix_across;  // Q and Q^T [m, m]; undefined where m is 1
+  Tensor signs;            // [n]
+
+  explicit Known(const RotationPtr& of)
+      : rotation(of), runs(static_cast<int64_t>(of->runs())), run(static_cast<int64_t>(of->run())) {
+    // H is a rotation of one run whose signs are taken back.
+    const Rotation one(of->run(), 0, {});
+    Matrix matrix = rotation_matrix(one).matrix();
+    for (size_t i = 0; i < matrix.rows; ++i)
+      for (size_t j = 0; j < matrix.cols; ++j) matrix.row(i)[j] *= one.signs()[j];
+    hadamard = Tensor::from(matrix);
+    if (runs > 1) {
+      const auto m = static_cast<size_t>(runs);
+      mix = Tensor::from(MatrixView(of->factor().data(), m, m, m));
+      Matrix across(m, m);
+      for (size_t i = 0; i < m; ++i)
+        for (size_t j = 0; j < m; ++j) across.row(i)[j] = of->factor()[j * m + i];
+      mix_across = Tensor::from(across);
+    }
+    signs = Tensor::from(of->signs(), {static_cast<int64_t>(of->size())});
   }
-  known_.push_back({rotation, wrap(unwrap(rotation_matrix(*rotation)).to(target.device(), target.scalar_type()))});
-  return known_.back().matrix;
+
+  // x R, x [rows, n]
+  Tensor after(const Tensor& x) const {
+    const int64_t rows = x.size(0), n = runs * run;
+    Tensor y = matmul(reshape(x, {rows * runs, run}), hadamard);
+    if (mix) {
+      y = reshape(transpose(reshape(y, {rows, runs, run})), {rows * run, runs});
+      y = transpose(reshape(matmul(y, mix), {rows, run, runs}));
+    }
+    return reshape(y, {rows, n}) * signs;
+  }
+
+  // R^T x, x [n, cols]
+  Tensor undone(const Tensor& x) const {
+    const int64_t cols = x.size(1), n = runs * run;
+    std::vector<Tensor> parts;
+    for (int64_t r = 0; r < runs; ++r) parts.push_back(matmul(hadamard, narrow(x, 0, r * run, run)));
+    Tensor y = parts.size() == 1 ? parts[0] : concat(parts, 0);
+    if (mix) y = reshape(matmul(mix_across, reshape(y, {runs, run * cols})), {n, cols});
+    return y * reshape(signs, {n, 1});
+  }
+};
+
+Unrotator::Unrotator() = default;
+Unrotator::~Unrotator() = default;
+
+const Unrotator::Known& Unrotator::known(const RotationPtr& rotation) {
+  for (const auto& known : known_)
+    if (known->rotation == rotation || *known->rotation == *rotation) return *known;
+  known_.push_back(std::make_unique<const Known>(rotation));
+  return *known_.back();
 }
 
 Tensor Unrotator::operator()(const Tensor& stored, const UnitRotation& rotation) {
-  const Tensor weights = rotation.inputs ? matmul(stored, matrix(rotation.inputs, stored)) : stored;
+  const Tensor weights = rotation.inputs ? known(rotation.inputs).after(stored) : stored;
   if (rotation.outputs.empty()) return weights;
   std::vector<Tensor> parts;
   uint64_t done = 0;
@@ -39,7 +87,7 @@ Tensor Unrotator::operator()(const Tensor& stored, const UnitRotation& rotation)
   };
   for (const OutputRotation& output : rotation.outputs) {
     if (output.begin > done) parts.push_back(rows(done, output.begin));
-    parts.push_back(matmul(transpose(matrix(output.rotation, stored)), rows(output.begin, output.end())));
+    parts.push_back(known(output.rotation).undone(rows(output.begin, output.end())));
     done = output.end();
   }
   if (const auto all = static_cast<uint64_t>(stored.size(0)); done < all) parts.push_back(rows(done, all));
