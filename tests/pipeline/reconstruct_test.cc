@@ -30,14 +30,15 @@ class ReconstructTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  CompressRequest request(const std::string& preset, const std::string& name, const Json& blockwise = nullptr) {
+  CompressRequest request(const std::string& preset, const std::string& name, Json blockwise = nullptr) {
     CompressRequest request;
     request.model = kStories;
     request.output = folder_ / name;
     request.recipe = preset_recipe(preset);
     request.recipe.calibrate.data = (folder_ / "text.txt").string();
-    request.recipe.calibrate.tokens = 2048;
-    request.recipe.calibrate.context = 128;
+    request.recipe.calibrate.tokens = 1024;
+    request.recipe.calibrate.context = 64;
+    if (!blockwise.is_null() && !blockwise.contains("batch")) blockwise["batch"] = 128;  // seven steps an epoch
     if (!blockwise.is_null())
       request.recipe.steps.push_back(
           {"blockwise", {}, nullptr, make_reconstructor("blockwise", blockwise)->options(), {}, {}, {}, 0});
@@ -126,7 +127,7 @@ Vectors norms(const std::filesystem::path& file) {
 TEST_F(ReconstructTest, LowersErrorsAndDivergenceAtTheSameBytes) {
   for (const char* preset : {"rtn-2", "lowrank-1.0", "rotated-2", "nm-sign-2-8", "stbllm-4-8"}) {
     run(request(preset, "plain.gguf"));
-    const Json result = run(request(preset, "tuned.gguf", {{"epochs", 12}}));
+    const Json result = run(request(preset, "tuned.gguf", {{"epochs", 6}}));
     EXPECT_EQ(result.at("file_bytes"), result.at("predicted_bytes")) << preset;
     // The file grows by what its manifest tells of the step.
     EXPECT_LE(std::filesystem::file_size(folder_ / "tuned.gguf"),
@@ -152,7 +153,7 @@ TEST_F(ReconstructTest, LowersErrorsAndDivergenceAtTheSameBytes) {
 TEST_F(ReconstructTest, UnitByUnitAndOnThePrefix) {
   run(request("rotated-2", "plain.gguf"));
   const std::vector<double> before = block_errors(folder_ / "plain.gguf");
-  for (const Json& options : {Json{{"order", "unit"}, {"epochs", 8}}, Json{{"target", "prefix"}, {"epochs", 8}}}) {
+  for (const Json& options : {Json{{"order", "unit"}, {"epochs", 4}}, Json{{"target", "prefix"}, {"epochs", 4}}}) {
     run(request("rotated-2", "tuned.gguf", options));
     const std::vector<double> after = block_errors(folder_ / "tuned.gguf");
     std::printf("%s: last block %.4f instead of %.4f, KL %.4f instead of %.4f\n", options.dump().c_str(), after.back(),
@@ -236,20 +237,17 @@ TEST_F(ReconstructTest, ATuneStepGoesOnFromThere) {
     return request;
   };
   const Json quick = {{"epochs", 4}};
-  for (const char* preset : {"rotated-2", "lowrank-1.0", "nm-sign-2-8"}) {
-    const double alone = run(with_distill(request(preset, "one.gguf"), "")).at("tune").at("held_out_start");
-    const double both = run(with_distill(request(preset, "both.gguf", quick), "")).at("tune").at("held_out_start");
-    std::printf("%s: distill begins at %.4f instead of %.4f\n", preset, both, alone);
-    EXPECT_LT(both, 0.95 * alone) << preset;
-    // Without rates the file is that of the blocks alone.
-    run(request(preset, "blocks.gguf", quick));
-    run(with_distill(request(preset, "still.gguf", quick), "codes = 0.0\nfactors = 0.0\nscales = 0.0\n"));
-    EXPECT_EQ(block_errors(folder_ / "still.gguf"), block_errors(folder_ / "blocks.gguf")) << preset;
-    EXPECT_EQ(norms(folder_ / "still.gguf"), norms(folder_ / "blocks.gguf")) << preset;
-    EXPECT_NE(norms(folder_ / "blocks.gguf"), norms(kStories)) << preset;
-    for (const char* name : {"one.gguf", "both.gguf", "blocks.gguf", "still.gguf"})
-      std::filesystem::remove(folder_ / name);
-  }
+  const std::string preset = "lowrank-1.0";
+  const double alone = run(with_distill(request(preset, "one.gguf"), "")).at("tune").at("held_out_start");
+  const double both = run(with_distill(request(preset, "both.gguf", quick), "")).at("tune").at("held_out_start");
+  std::printf("distill begins at %.4f instead of %.4f\n", both, alone);
+  EXPECT_LT(both, 0.8 * alone);
+  // Without rates the file is that of the blocks alone.
+  run(request(preset, "blocks.gguf", quick));
+  run(with_distill(request(preset, "still.gguf", quick), "codes = 0.0\nfactors = 0.0\nscales = 0.0\n"));
+  EXPECT_EQ(block_errors(folder_ / "still.gguf"), block_errors(folder_ / "blocks.gguf"));
+  EXPECT_EQ(norms(folder_ / "still.gguf"), norms(folder_ / "blocks.gguf"));
+  EXPECT_NE(norms(folder_ / "blocks.gguf"), norms(kStories));
 }
 
 // Units that keep the source's bytes keep them, and a block of nothing else is left alone.
@@ -282,7 +280,7 @@ TEST_F(ReconstructTest, WhatCannotBeIsRefusedBeforeTheWalk) {
     return false;
   };
   CompressRequest one = request("rtn-2", "out.gguf", Json::object());
-  one.recipe.calibrate.tokens = 128;
+  one.recipe.calibrate.tokens = 64;
   EXPECT_TRUE(refused(one, "calibrate: tokens"));
   CompressRequest original = request("gptq-2", "out.gguf", {{"order", "unit"}});
   original.recipe.calibrate.prefix = "original";
