@@ -66,6 +66,7 @@ class Job {
     key["model"] = model_->content_hash;
     key["machine"] = machine_key(pool_.threads());
     key["recipe"] = recipe_to_json(resolved_recipe(plan, recipe_));
+    if (reconstructor) key["device"] = learning_device();
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
     if (statistics)
