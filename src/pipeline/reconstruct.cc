@@ -11,9 +11,6 @@
 namespace whit {
 namespace {
 
-// A block that learns so few has operations so short that sharing them among threads costs more than it brings.
-constexpr uint64_t kFewNumbers = uint64_t{1} << 20;
-
 // Windows that are held out, spread evenly over the text: at least one, and one at least is left.
 uint64_t held_out_count(uint64_t windows, double share) {
   const auto wanted = static_cast<uint64_t>(std::llround(share * static_cast<double>(windows)));
@@ -22,8 +19,7 @@ uint64_t held_out_count(uint64_t windows, double share) {
 
 class Problem final : public BlockProblem {
  public:
-  explicit Problem(const BlockJob& job)
-      : job_(job), student_(job.model, job.units, job.start, job.vectors, job.block) {
+  explicit Problem(const BlockJob& job) : job_(job), student_(job.model, job.units, job.start, job.vectors, job.block) {
     const BlockTask task = job.method.task();
     const uint64_t windows = job.inputs.sequences, out = held_out_count(windows, task.held_out);
     for (uint64_t i = 0; i < windows; ++i)
@@ -102,8 +98,7 @@ class Problem final : public BlockProblem {
 
 ReconstructedBlock reconstruct_block(const BlockJob& job) {
   Problem problem(job);
-  std::optional<SerialOperations> serial;
-  if (problem.numbers() < kFewNumbers) serial.emplace();
+  const SerialWhereFew serial(problem.numbers());
   Json report = job.method.reconstruct(problem);
   return {problem.encode(), std::move(report)};
 }
@@ -132,8 +127,8 @@ uint64_t reconstruct_bytes(const Model& model, const Plan& plan, const Calibrate
       packed += unit.bytes;
       if (!unit.copied) leaves += learned_numbers(unit);
     }
-    // A leaf, its gradient, two moments, its start or its best latents; the block's weights as they were, as they are to be
-    // stored, as they are shown with what the graph keeps of the way there, and their gradient.
+    // A leaf, its gradient, two moments, its start or its best latents; the block's weights as they were, as they are
+    // to be stored, as they are shown with what the graph keeps of the way there, and their gradient.
     most = std::max(most, 20 * leaves + 32 * weights + 2 * packed);
   }
   const uint64_t batch = std::max(task.batch / context, uint64_t{1}) * context;

@@ -36,14 +36,27 @@ struct Encoded {
   std::map<std::string, std::vector<Matrix>> latents;          // of units, where they were asked for
 };
 
-// Numbers that are learned of a unit, scales left out: latents of factored formats are as many as their sign bits, other
-// formats learn a number a weight.
+// Numbers that are learned of a unit, scales left out: latents of factored formats are as many as their sign bits,
+// other formats learn a number a weight.
 uint64_t learned_numbers(const UnitPlan& unit);
+
+// While one lives and few numbers are learned, what is not a product of matrices runs in the calling thread
+// (SerialOperations): such operations are so short that sharing them among threads costs more than it brings.
+class SerialWhereFew {
+ public:
+  explicit SerialWhereFew(uint64_t numbers) {
+    if (numbers < uint64_t{1} << 20) serial_.emplace();
+  }
+
+ private:
+  std::optional<SerialOperations> serial_;
+};
 
 class Student final : public WeightSource {
  public:
-  // `vectors`: where norms start that are no longer the model's. `only`: the units of the plan are one block's, and of the
-  // rest of the model only that block's tensors are held. ErrorKind::usage names a unit whose format cannot be learned.
+  // `vectors`: where norms start that are no longer the model's. `only`: the units of the plan are one block's, and of
+  // the rest of the model only that block's tensors are held. ErrorKind::usage names a unit whose format cannot be
+  // learned.
   Student(const Model& model, const Plan& plan, const UnitStarter& start, const Vectors& vectors = {},
           std::optional<uint64_t> only = {});
 

@@ -173,6 +173,7 @@ class Problem final : public TuneProblem {
   }
   void note(const std::string& text) override { job_.progress.note(text); }
 
+  uint64_t numbers() const { return student_->count(); }
   Encoded best() { return std::move(best_); }
 
  private:
@@ -255,6 +256,7 @@ Tuned tune_model(const TuneJob& job) {
   const bool by_time = options.tokens == 0;
   if (by_time) options.tokens = options.batch;
   auto problem = std::make_unique<Problem>(job, options, text);
+  const SerialWhereFew serial(problem->numbers());
   if (by_time) {
     const double left = job.minutes * 60 - since(start), step = problem->probe();
     const double steps = std::max(1.0, std::floor(left / (step * 1.1)));

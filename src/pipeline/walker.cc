@@ -16,8 +16,7 @@ namespace {
 
 class Walk {
  public:
-  explicit Walk(const WalkContext& context)
-      : context_(context), statistics_(context.plan.needs_statistics()) {
+  explicit Walk(const WalkContext& context) : context_(context), statistics_(context.plan.needs_statistics()) {
     if (context.reconstruct) task_ = context.reconstruct->task();
   }
 
@@ -127,8 +126,7 @@ class Walk {
     const auto packed = finished_unit(context_.model, *embedding, context_.journal);
     const StoredTensor stored = make_stored(embedding->unit.name, packed);
     const std::vector<int32_t> ids = context_.windows->ids();
-    compressed_ = {context_.windows->windows.size(), context_.windows->context,
-                   Matrix(ids.size(), packed->shape.cols)};
+    compressed_ = {context_.windows->windows.size(), context_.windows->context, Matrix(ids.size(), packed->shape.cols)};
     for (size_t t = 0; t < ids.size(); ++t)
       unpack_rows({&stored, 0, packed->shape.rows}, static_cast<uint64_t>(ids[t]), 1,
                   std::span(compressed_.values.row(t), packed->shape.cols));
@@ -206,8 +204,7 @@ class Walk {
     for (const UnitPlan* unit : units) {
       if (unit->copied) continue;
       if (task_.unit_by_unit && statistics_) see_inputs(block, weights, unit->unit.kind, grams);
-      Rounded now = round(*unit, statistics_of(*unit, grams),
-                          task_.unit_by_unit ? stacked(*unit, weights) : Matrix());
+      Rounded now = round(*unit, statistics_of(*unit, grams), task_.unit_by_unit ? stacked(*unit, weights) : Matrix());
       reports[unit->unit.name] = now.report;
       rounded[unit->unit.name] = {std::make_shared<const Packed>(std::move(*now.state.packed)),
                                   std::move(now.state.latents), std::move(now.state.weights)};
@@ -251,9 +248,9 @@ class Walk {
       return UnitStart{std::make_shared<const Packed>(pack_dense(dense, {now.rows, now.cols}, now.data)), {}, {}};
     };
     const bool latents = context_.keep_latents || task_.unit_by_unit;
-    ReconstructedBlock made = reconstruct_block({context_.model, block, plan, start, entry.vectors, compressed_, targets,
-                                                 *context_.reconstruct, static_cast<uint64_t>(context_.calibrate.seed),
-                                                 latents, context_.progress});
+    ReconstructedBlock made = reconstruct_block(
+        {context_.model, block, plan, start, entry.vectors, compressed_, targets, *context_.reconstruct,
+         static_cast<uint64_t>(context_.calibrate.seed), latents, context_.progress});
     entry.vectors = std::move(made.encoded.vectors);
     entry.report = std::move(made.report);
     for (const UnitPlan& unit : plan.units) {
@@ -267,8 +264,8 @@ class Walk {
   }
 
   const WalkContext& context_;
-  const bool statistics_;  // some unit wants them
-  BlockTask task_;         // where blocks are trained
+  const bool statistics_;              // some unit wants them
+  BlockTask task_;                     // where blocks are trained
   Activations original_, compressed_;  // the windows after the blocks so far; empty: not wanted
 };
 

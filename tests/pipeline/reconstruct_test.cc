@@ -103,8 +103,7 @@ class ReconstructTest : public testing::Test {
         return std::log(s);
       };
       const double p = log_sum(a.row(t)), q = log_sum(b.row(t));
-      for (size_t j = 0; j < a.cols; ++j)
-        sum += std::exp(a.row(t)[j] - p) * (a.row(t)[j] - p - (b.row(t)[j] - q));
+      for (size_t j = 0; j < a.cols; ++j) sum += std::exp(a.row(t)[j] - p) * (a.row(t)[j] - p - (b.row(t)[j] - q));
     }
     return sum / static_cast<double>(a.rows);
   }
@@ -145,7 +144,8 @@ TEST_F(ReconstructTest, LowersErrorsAndDivergenceAtTheSameBytes) {
               std::filesystem::file_size(folder_ / "plain.gguf") + 512)
         << preset;
     const Json& blocks = result.at("reconstruct");
-    const std::vector<double> before = block_errors(folder_ / "plain.gguf"), after = block_errors(folder_ / "tuned.gguf");
+    const std::vector<double> before = block_errors(folder_ / "plain.gguf"),
+                              after = block_errors(folder_ / "tuned.gguf");
     const std::vector<double> held_out = block_errors(folder_ / "tuned.gguf", held_out_windows());
     ASSERT_EQ(blocks.size(), before.size());
     for (size_t block = 0; block < before.size(); ++block) {
@@ -154,8 +154,8 @@ TEST_F(ReconstructTest, LowersErrorsAndDivergenceAtTheSameBytes) {
       // What was reported is what the file does, up to the rounding of scales.
       EXPECT_NEAR(end, held_out[block], 0.03 * end) << preset << " " << block;
       EXPECT_LT(after[block], before[block]) << preset << " " << block;
-      std::printf("%s blk.%zu: held out %.4f -> %.4f; on another text %.4f instead of %.4f\n", preset, block, start, end,
-                  after[block], before[block]);
+      std::printf("%s blk.%zu: held out %.4f -> %.4f; on another text %.4f instead of %.4f\n", preset, block, start,
+                  end, after[block], before[block]);
     }
     const double plain = divergence(folder_ / "plain.gguf"), tuned = divergence(folder_ / "tuned.gguf");
     std::printf("%s: KL %.4f instead of %.4f\n", preset, tuned, plain);
@@ -312,7 +312,8 @@ TEST_F(ReconstructTest, StatisticsOfTheOriginalsStreamGoTogetherWithIt) {
   CompressRequest original = request("nm-sign-2-8", "out.gguf", {{"epochs", 2}});
   original.recipe.calibrate.prefix = "original";
   const Json blocks = run(original).at("reconstruct");
-  for (const Json& block : blocks) EXPECT_LT(block.at("held_out").get<double>(), block.at("held_out_start").get<double>());
+  for (const Json& block : blocks)
+    EXPECT_LT(block.at("held_out").get<double>(), block.at("held_out_start").get<double>());
 }
 
 TEST_F(ReconstructTest, TheMemoryOfTheStepIsPromised) {

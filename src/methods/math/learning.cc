@@ -47,7 +47,8 @@ void name_the_culprit(const std::vector<ParameterGroup>& groups, const std::stri
     for (const Tensor& leaf : group.tensors)
       for (const Tensor& seen : {leaf, leaf.grad()})
         if (seen && !std::isfinite(sum(seen).item()))
-          throw Error(ErrorKind::numeric, "training ran into a number that is not finite", group.unit, group.kind, kHint);
+          throw Error(ErrorKind::numeric, "training ran into a number that is not finite", group.unit, group.kind,
+                      kHint);
   throw Error(ErrorKind::numeric, "the loss is not a finite number", where, "", kHint);
 }
 

@@ -1,6 +1,7 @@
-// What methods that train leaves share: learning rates by kind of leaf (ParameterGroup), and who is to blame when numbers
-// explode. Rates are relative to what they move: a code's or a weight's to the standard deviation of its tensor (in steps,
-// or as it is), a factor's to the mean magnitude of the latents, a scale's to itself (scales are learned as exponents).
+// What methods that train leaves share: learning rates by kind of leaf (ParameterGroup), and who is to blame when
+// numbers explode. Rates are relative to what they move: a code's or a weight's to the standard deviation of its tensor
+// (in steps, or as it is), a factor's to the mean magnitude of the latents, a scale's to itself (scales are learned as
+// exponents).
 #pragma once
 
 #include <cstdint>

@@ -86,8 +86,8 @@ class AffineParametrization final : public Parametrization {
   std::vector<Matrix> latents() const override { return {position_.matrix()}; }
 
  private:
-  // Where learning left the positions; else the original weights where they lie inside the step that was stored for them: what learning moves first is then
-  // what was nearly rounded the other way.
+  // Where learning left the positions; else the original weights where they lie inside the step that was stored for
+  // them: what learning moves first is then what was nearly rounded the other way.
   Matrix start_positions(const AffineCodes& codes, const ParametrizationStart& start) const {
     const AffineParameters& p = codes.parameters;
     const float top = static_cast<float>(format_->levels() - 1);

@@ -2,8 +2,8 @@
 // elsewhere, straight-through (the gradient passes to all of x, so that a weight that was left out can come back). Row
 // and column scales are their start times exp(theta), so signs stay.
 //
-// x starts where learning left it, else at the weights in units of their scales. Where feedback chose otherwise, magnitudes and signs are moved just
-// so far that q shows what is stored.
+// x starts where learning left it, else at the weights in units of their scales. Where feedback chose otherwise,
+// magnitudes and signs are moved just so far that q shows what is stored.
 #include "format/nm_sign.h"
 
 #include <algorithm>
