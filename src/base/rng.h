@@ -2,7 +2,11 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 namespace whit {
 
@@ -32,5 +36,13 @@ class Rng {
  private:
   uint64_t state_;
 };
+
+// 0 ... count - 1 in a drawn order (Fisher and Yates).
+inline std::vector<size_t> shuffled(size_t count, Rng rng) {
+  std::vector<size_t> order(count);
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (size_t k = count; k > 1; --k) std::swap(order[k - 1], order[rng.below(k)]);
+  return order;
+}
 
 }  // namespace whit

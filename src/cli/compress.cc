@@ -105,6 +105,14 @@ std::string summary(const Json& result, bool every_unit) {
                               format_count(result.at("file_bytes").get<uint64_t>())));
   if (!result.at("predicted_loss").is_null())
     line("predicted KL", fmt::format("{:.4f} nats", result.at("predicted_loss").get<double>()));
+  if (const auto blocks = result.find("reconstruct"); blocks != result.end()) {
+    double before = 0, after = 0;
+    for (const Json& block : *blocks)
+      before += block.at("held_out_start").get<double>(), after += block.at("held_out").get<double>();
+    const auto count = static_cast<double>(blocks->size());
+    line("blocks learned", fmt::format("held-out error {:.3g} -> {:.3g}, mean of {}", before / count, after / count,
+                                       blocks->size()));
+  }
   line("memory", result.at("peak_bytes").is_null()
                      ? "up to " + bytes(result.at("predicted_peak_bytes"))
                      : fmt::format("{} at most ({} were promised)", bytes(result.at("peak_bytes")),
@@ -152,7 +160,8 @@ VerbBody declare_compress(CLI::App& app) {
       throw Error(ErrorKind::usage, "how long shall it train?", "whit compress", {},
                   "--minutes 30, or tokens in the recipe's [tune]");
     else if (!tuning && o->request.minutes > 0)
-      throw Error(ErrorKind::usage, "this recipe does not train", "--minutes");
+      throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
+                  "a distill step; blocks learn until their held-out error no longer falls");
     Json result;
     try {
       result = compress(o->request, terminal);

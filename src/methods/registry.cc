@@ -95,6 +95,10 @@ std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options) 
   return make<Pruner>(Stage::prune, name, options);
 }
 
+std::unique_ptr<Reconstructor> make_reconstructor(std::string_view name, const Json& options) {
+  return make<Reconstructor>(Stage::reconstruct, name, options);
+}
+
 std::unique_ptr<Tuner> make_tuner(std::string_view name, const Json& options) {
   return make<Tuner>(Stage::tune, name, options);
 }

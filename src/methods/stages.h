@@ -107,6 +107,41 @@ class Quantizer : public Method {
   virtual uint64_t scratch_bytes(Shape shape, const Format& format) const = 0;
 };
 
+// What a reconstructor wants of a block's inputs and targets.
+struct BlockTask {
+  // The targets are what the original block makes of the original's stream; else of the stream that the compressed blocks
+  // before it give, which the block that learns sees in either case.
+  bool original_targets = true;
+  bool unit_by_unit = false;  // the block learns after every unit that was quantized, the others still dense; else once
+  double held_out = 0;        // share of the windows that are not trained on
+  uint64_t batch = 0;         // tokens of a step, whole windows, at least one
+};
+
+// What a reconstructor works on: one block whose weights are leaves, its inputs and what it should make of them. Handed
+// in by the pipeline.
+class BlockProblem {
+ public:
+  virtual ~BlockProblem() = default;
+  virtual std::string name() const = 0;  // "blk.3"
+  virtual std::vector<ParameterGroup> parameters() = 0;
+  virtual uint64_t steps() const = 0;  // of an epoch, which sees every window that is trained on once
+  // Batch `number` (counted on over the epochs) forward and backward: adds the gradients of what it returns, the mean over
+  // tokens of |y - y'|^2 / |y'|^2, y' the target.
+  virtual double step(uint64_t number) = 0;
+  // The same mean over the windows that are not trained on.
+  virtual double held_out() = 0;
+  virtual void keep() = 0;  // the values as they are now are the best so far
+  virtual void back() = 0;  // to what was kept last
+};
+
+// inputs + targets + parameters -> parameters.
+class Reconstructor : public Method {
+ public:
+  virtual BlockTask task() const = 0;
+  // Leaves the best values behind. Returns {epochs, held_out_start, held_out} for the log.
+  virtual Json reconstruct(BlockProblem& problem) const = 0;
+};
+
 // What a tuner works on: a whole model whose weights are leaves, and a text. Handed in by the pipeline.
 class TuneProblem {
  public:
@@ -164,6 +199,7 @@ std::unique_ptr<Importance> make_importance(std::string_view name, const Json& o
 std::unique_ptr<Transform> make_transform(std::string_view name, const Json& options);
 std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options);
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const Json& options);
+std::unique_ptr<Reconstructor> make_reconstructor(std::string_view name, const Json& options);
 std::unique_ptr<Tuner> make_tuner(std::string_view name, const Json& options);
 std::unique_ptr<Allocator> make_allocator(std::string_view name, const Json& options);
 

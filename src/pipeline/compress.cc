@@ -12,6 +12,7 @@
 #include "pipeline/layerwise.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pause.h"
+#include "pipeline/reconstruct.h"
 #include "pipeline/sensitivity.h"
 #include "pipeline/tune.h"
 #include "pipeline/walker.h"
@@ -36,10 +37,11 @@ class Job {
     if (!request_.dry_run && !request_.force && std::filesystem::exists(request_.output))
       throw Error(ErrorKind::io, "the output exists already", request_.output.string(), {}, "--force overwrites it");
     const Plan plan = make_the_plan();
-    const bool statistics = plan.needs_statistics();
-    if (statistics) draw_windows();
-    settle_data();
     const Step* tuning = tune_step(recipe_);
+    const auto reconstructor = make_block_trainer();
+    const bool statistics = plan.needs_statistics();
+    if (statistics || reconstructor) draw_windows();
+    settle_data();
     std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
     Json result;
@@ -47,6 +49,8 @@ class Job {
     result["file_bytes"] = nullptr;
     result["predicted_bytes"] = predicted;
     uint64_t peak = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, measures_);
+    if (reconstructor)
+      peak = std::max(peak, baseline_ + reconstruct_bytes(*model_, plan, recipe_.calibrate, reconstructor->task()));
     if (tuning && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + tune_bytes(*model_, plan, true, recipe_.tune));
     result["predicted_peak_bytes"] = peak;
@@ -62,17 +66,26 @@ class Job {
     key["model"] = model_->content_hash;
     key["machine"] = machine_key(pool_.threads());
     key["recipe"] = recipe_to_json(resolved_recipe(plan, recipe_));
+    if (reconstructor) key["device"] = learning_device();
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
     if (statistics)
       for (const UnitPlan& unit : plan.units)
         if (unit.unit.block < 0 && !unit.copied && gram.data.empty())
           gram = output_gram(*model_, windows_, cache_, pool_.threads(), progress_);
-    walk({*model_, plan, recipe_.calibrate, statistics ? &windows_ : nullptr, gram.data.empty() ? nullptr : &gram,
-          journal, tuning != nullptr, pool_, progress_});
+    walk({*model_, plan, recipe_.calibrate, statistics || reconstructor ? &windows_ : nullptr,
+          gram.data.empty() ? nullptr : &gram, journal, reconstructor.get(), tuning != nullptr, pool_, progress_});
     Encoded tuned;
+    for (uint64_t block = 0; block < model_->spec.layers; ++block) {
+      if (!journal.has_block(block)) continue;
+      Journal::Block entry = journal.load_block(block);
+      tuned.vectors.merge(entry.vectors);
+      Json row = {{"block", block}};
+      row.update(entry.report);
+      result["reconstruct"].push_back(std::move(row));
+    }
     if (tuning) {
-      tuned = tune_units(plan, *tuning, journal, key, result);
+      tuned = tune_units(plan, *tuning, journal, std::move(tuned.vectors), key, result);
       manifest = make_manifest(*model_, plan, recipe_, pool_.threads());
     }
 
@@ -121,6 +134,15 @@ class Job {
   }
   bool allocates() const { return allocate_step() != nullptr; }
 
+  // Of a reconstruct step, or null.
+  std::unique_ptr<Reconstructor> make_block_trainer() const {
+    const Step* step = reconstruct_step(recipe_);
+    if (!step) return nullptr;
+    auto reconstructor = make_reconstructor(step->method, step->options);
+    check_reconstruct(reconstructor->task(), recipe_.calibrate);
+    return reconstructor;
+  }
+
   Plan make_the_plan() {
     const Step* step = allocate_step();
     if (!step) {
@@ -150,9 +172,10 @@ class Job {
   }
 
   // Trains what the walk left in the journal; the manifest then says what was trained on.
-  Encoded tune_units(const Plan& plan, const Step& step, const Journal& journal, const Json& key, Json& result) {
+  Encoded tune_units(const Plan& plan, const Step& step, const Journal& journal, Vectors vectors, const Json& key,
+                     Json& result) {
     const UnitStarter start = [&](const UnitPlan& unit) {
-      return UnitStart{finished_unit(*model_, unit, journal), journal.latents(unit.unit.name)};
+      return UnitStart{finished_unit(*model_, unit, journal), journal.latents(unit.unit.name), {}};
     };
     Json tune_key = key;
     tune_key["device"] = learning_device();
@@ -160,7 +183,7 @@ class Job {
     const double spent = request_.minutes > 0 ? seconds() / 60 : 0;
     if (request_.minutes > 0 && spent >= request_.minutes)
       progress_.note("compressing alone took the time that was given; one step of training follows");
-    Tuned tuned = tune_model({*model_, plan, start, model_.get(), step.method, step.options, recipe_.tune,
+    Tuned tuned = tune_model({*model_, plan, start, std::move(vectors), model_.get(), step.method, step.options, recipe_.tune,
                               std::max(0.01, request_.minutes - spent), journal.folder() / "tune.checkpoint", tune_key,
                               cache_, progress_});
     recipe_.tune = tuned.options;

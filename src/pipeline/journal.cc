@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/record.h"
-
 namespace whit {
 namespace {
 
@@ -131,6 +129,29 @@ std::vector<Matrix> Journal::latents(const std::string& unit) const {
   return latents;
 }
 
+std::filesystem::path Journal::path_of(uint64_t block) const { return folder_ / fmt::format("blk.{}.block", block); }
+
+bool Journal::has_block(uint64_t block) const { return std::filesystem::exists(path_of(block)); }
+
+void Journal::store_block(uint64_t block, const Block& entry) {
+  Json header;
+  header["report"] = entry.report;
+  std::vector<std::span<const std::byte>> body;
+  append_vectors(entry.vectors, header, body);
+  write_record(path_of(block), header, body);
+}
+
+Journal::Block Journal::load_block(uint64_t block) const {
+  const auto path = path_of(block);
+  const Record record = open_record(path, kName);
+  uint64_t offset = 0;
+  try {
+    return {read_vectors(record, offset, path, kName), record.header.at("report")};
+  } catch (const Json::exception&) {
+    damaged_record(path, kName, "its header cannot be read");
+  }
+}
+
 StageReport Journal::report(const std::string& unit) const {
   const Json header = open_record(path_of(unit), kName).header;
   const auto number = [&](const char* key) {
@@ -145,6 +166,28 @@ void Journal::remove() {
   lock_ = -1;
   std::error_code error;
   std::filesystem::remove_all(folder_, error);
+}
+
+void append_vectors(const Vectors& vectors, Json& header, std::vector<std::span<const std::byte>>& body) {
+  Json list = Json::array();
+  for (const auto& [name, values] : vectors) {
+    list.push_back({{"name", name}, {"count", values.size()}});
+    body.push_back(std::as_bytes(std::span(values)));
+  }
+  header["vectors"] = std::move(list);
+}
+
+Vectors read_vectors(const Record& record, uint64_t& offset, const std::filesystem::path& path, const RecordName& name) {
+  Vectors vectors;
+  for (const Json& entry : record.header.at("vectors")) {
+    const auto count = entry.at("count").get<uint64_t>();
+    if (count > (record.body.size() - offset) / sizeof(float)) damaged_record(path, name, "it is too short");
+    std::vector<float> values(count);
+    std::memcpy(values.data(), record.body.data() + offset, count * sizeof(float));
+    offset += count * sizeof(float);
+    vectors[entry.at("name").get<std::string>()] = std::move(values);
+  }
+  return vectors;
 }
 
 }  // namespace whit

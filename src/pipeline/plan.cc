@@ -155,7 +155,7 @@ std::shared_ptr<const PackedTokenizer> OutputFrame::tokenizer() const {
 }
 
 ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
-                        std::map<std::string, std::vector<float>> replaced) {
+                        Vectors replaced) {
   ModelOutput output;
   output.metadata = frame.metadata();
   output.manifest = std::move(manifest);
@@ -232,7 +232,8 @@ Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
       if (position < entry.before.size())
         add(entry.unit.name, entry.before[position].method, nullptr, entry.before[position].options);
   for (const UnitPlan& entry : plan.units) add(entry.unit.name, entry.method, entry.format, entry.options);
-  if (const Step* tune = tune_step(asked)) recipe.steps.push_back(*tune);
+  for (const Step* step : {reconstruct_step(asked), tune_step(asked)})
+    if (step) recipe.steps.push_back(*step);
   return recipe;
 }
 

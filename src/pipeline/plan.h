@@ -53,6 +53,9 @@ FormatPtr source_format(const Model& model, const UnitSpec& unit);
 // What the unit's bytes in the source are rotated by.
 UnitRotation source_rotation(const Model& model, const UnitSpec& unit);
 
+// Values of norms, by tensor name.
+using Vectors = std::map<std::string, std::vector<float>>;
+
 // One unit's bytes under a plan; called when the file is written, unit by unit.
 using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>;
 
@@ -74,10 +77,10 @@ class OutputFrame {
 // The file of a plan: units (own formats as stacks, ggml formats member by member), then everything else of the source.
 // `replaced`: other values for some of the vectors.
 ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string manifest, UnitLoader loader,
-                        std::map<std::string, std::vector<float>> replaced = {});
+                        Vectors replaced = {});
 
-// The recipe with one step per distinct (method, format, options), units named exactly, and the tune step that was asked
-// for: what the manifest keeps.
+// The recipe with one step per distinct (method, format, options), units named exactly, and the reconstruct and tune steps
+// that were asked for: what the manifest keeps.
 Recipe resolved_recipe(const Plan& plan, const Recipe& asked);
 
 // The unit's bytes in its source format, members stacked. Only for units with a source_format().

@@ -87,6 +87,12 @@ Step read_step(Json table, const std::string& where) {
       step.options = make_allocator(step.method, table)->options();
       break;
     }
+    case Stage::reconstruct: {
+      if (!step.tensors.empty())
+        fail_recipe("a reconstruct step works on whole blocks", place, "tensors", "leave tensors out");
+      step.options = make_reconstructor(step.method, table)->options();
+      break;
+    }
     case Stage::tune: {
       if (!step.tensors.empty()) fail_recipe("a tune step works on the whole model", place, "tensors");
       step.options = make_tuner(step.method, table)->options();
@@ -111,6 +117,14 @@ Json formats_to_json(const std::vector<FormatPtr>& formats) {
   Json json = Json::array();
   for (const FormatPtr& format : formats) json.push_back(format_to_json(*format));
   return json;
+}
+
+// The step of a stage that works on more than a unit: the last one, as of two on one unit.
+const Step* step_of(const Recipe& recipe, Stage stage) {
+  const Step* found = nullptr;
+  for (const Step& step : recipe.steps)
+    if (method_row(step.method).stage == stage) found = &step;
+  return found;
 }
 
 }  // namespace
@@ -143,11 +157,8 @@ Recipe read_recipe(const std::filesystem::path& path) {
   return parse_recipe(read_file(path, uint64_t{16} << 20), path.string());
 }
 
-const Step* tune_step(const Recipe& recipe) {
-  for (const Step& step : recipe.steps)
-    if (method_row(step.method).stage == Stage::tune) return &step;
-  return nullptr;
-}
+const Step* reconstruct_step(const Recipe& recipe) { return step_of(recipe, Stage::reconstruct); }
+const Step* tune_step(const Recipe& recipe) { return step_of(recipe, Stage::tune); }
 
 Json recipe_to_json(const Recipe& recipe) {
   Json json;

@@ -1,9 +1,11 @@
-// A compressed model as leaves: every unit through the parametrization of its format, norms as factors on what they were.
+// A compressed model, or one block of it, as leaves: every unit through the parametrization of its format, norms as
+// factors on what they were.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,30 +16,55 @@
 
 namespace whit {
 
-// How a unit starts: its bytes, and latents where its quantizer left some.
+// How a unit starts: its bytes, latents where its quantizer or an earlier training left some, and what was to be stored
+// (in the basis in which it is stored; empty: the middle of every step).
 struct UnitStart {
   std::shared_ptr<const Packed> packed;
   std::vector<Matrix> latents;
+  Matrix weights;
+  bool fixed = false;  // it is not learned
 };
 using UnitStarter = std::function<UnitStart(const UnitPlan&)>;
+
+// The original's weights of a unit in the basis in which it is stored: UnitStart::weights.
+Matrix weights_to_store(const Model& original, const UnitPlan& unit);
 
 // What a student turns into.
 struct Encoded {
   std::map<std::string, std::shared_ptr<const Packed>> units;  // by unit name
-  std::map<std::string, std::vector<float>> vectors;           // norms, by tensor name
+  Vectors vectors;                                             // norms
+  std::map<std::string, std::vector<Matrix>> latents;          // of units, where they were asked for
+};
+
+// Numbers that are learned of a unit, scales left out: latents of factored formats are as many as their sign bits,
+// other formats learn a number a weight.
+uint64_t learned_numbers(const UnitPlan& unit);
+
+// While one lives and few numbers are learned, what is not a product of matrices runs in the calling thread
+// (SerialOperations): such operations are so short that sharing them among threads costs more than it brings.
+class SerialWhereFew {
+ public:
+  explicit SerialWhereFew(uint64_t numbers) {
+    if (numbers < uint64_t{1} << 20) serial_.emplace();
+  }
+
+ private:
+  std::optional<SerialOperations> serial_;
 };
 
 class Student final : public WeightSource {
  public:
-  // `original`: what the units were made from; its weights give codes a start inside their steps. Null: the middle.
-  // ErrorKind::usage names a unit whose format cannot be learned.
-  Student(const Model& model, const Plan& plan, const UnitStarter& start, const Model* original);
+  // `vectors`: where norms start that are no longer the model's. `only`: the units of the plan are one block's, and of
+  // the rest of the model only that block's tensors are held. ErrorKind::usage names a unit whose format cannot be
+  // learned.
+  Student(const Model& model, const Plan& plan, const UnitStarter& start, const Vectors& vectors = {},
+          std::optional<uint64_t> only = {});
 
   LearnedWeights block(uint64_t index) const override;
   LearnedWeights ends() const override;
   std::vector<Tensor> leaves() const override;
   std::vector<ParameterGroup> parameters() const;
-  Encoded encode() const;
+  Encoded encode(bool with_latents = false) const;
   // Numbers that are learned.
   uint64_t count() const;
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 
 #include "base/hash.h"
 #include "base/memory.h"
@@ -107,14 +106,9 @@ class Problem final : public TuneProblem {
       body.push_back(std::as_bytes(std::span(array)));
     }
     header["numbers"] = std::move(counts);
-    Json vectors = Json::array();
     for (const auto& [name, packed] : best_.units)
       for (const auto& part : packed->parts) body.push_back(part);
-    for (const auto& [name, values] : best_.vectors) {
-      vectors.push_back({{"name", name}, {"count", values.size()}});
-      body.push_back(std::as_bytes(std::span(values)));
-    }
-    header["vectors"] = std::move(vectors);
+    append_vectors(best_.vectors, header, body);
     write_record(job_.checkpoint, header, body);
   }
 
@@ -153,12 +147,7 @@ class Problem final : public TuneProblem {
         }
         best_.units[name] = std::move(packed);
       }
-      for (const Json& vector : header.at("vectors")) {
-        const auto bytes = take(vector.at("count").get<uint64_t>() * sizeof(float));
-        std::vector<float> values(bytes.size() / sizeof(float));
-        std::memcpy(values.data(), bytes.data(), bytes.size());
-        best_.vectors[vector.at("name").get<std::string>()] = std::move(values);
-      }
+      best_.vectors = read_vectors(record, at, job_.checkpoint, kCheckpoint);
       const uint64_t step = header.at("state").at("step").get<uint64_t>();
       job_.progress.note(fmt::format("going on after step {} of {}", step, steps()));
       return header.at("state");
@@ -184,11 +173,17 @@ class Problem final : public TuneProblem {
   }
   void note(const std::string& text) override { job_.progress.note(text); }
 
+  uint64_t numbers() const { return student_->count(); }
   Encoded best() { return std::move(best_); }
 
  private:
   std::unique_ptr<Student> make_student() const {
-    return std::make_unique<Student>(job_.model, job_.plan, job_.start, job_.original);
+    const UnitStarter start = [&](const UnitPlan& unit) {
+      UnitStart from = job_.start(unit);
+      if (job_.original && from.latents.empty()) from.weights = weights_to_store(*job_.original, unit);
+      return from;
+    };
+    return std::make_unique<Student>(job_.model, job_.plan, start, job_.vectors);
   }
 
   // Windows in an order of their own in every pass.
@@ -198,10 +193,7 @@ class Problem final : public TuneProblem {
     for (size_t i = 0; i < sequences_; ++i) {
       const uint64_t position = number * sequences_ + i, pass = position / n;
       if (order_.empty() || pass != pass_) {
-        order_.resize(n);
-        std::iota(order_.begin(), order_.end(), size_t{0});
-        Rng rng(static_cast<uint64_t>(options_.seed) * 7919 + pass);
-        for (size_t k = n; k > 1; --k) std::swap(order_[k - 1], order_[rng.below(k)]);
+        order_ = shuffled(n, Rng(static_cast<uint64_t>(options_.seed) * 7919 + pass));
         pass_ = pass;
       }
       const auto& window = text_.train[order_[position % n]];
@@ -264,6 +256,7 @@ Tuned tune_model(const TuneJob& job) {
   const bool by_time = options.tokens == 0;
   if (by_time) options.tokens = options.batch;
   auto problem = std::make_unique<Problem>(job, options, text);
+  const SerialWhereFew serial(problem->numbers());
   if (by_time) {
     const double left = job.minutes * 60 - since(start), step = problem->probe();
     const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
@@ -292,9 +285,7 @@ uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const T
   const TuneOptions options = settled(given, model.spec);
   uint64_t numbers = 0, packed = 0;
   for (const UnitPlan& unit : plan.units) {
-    // Latents of factored formats are as many as their sign bits; other formats learn a number a weight.
-    const uint64_t weights = unit.unit.rows * unit.unit.cols;
-    numbers += unit.format->name() == "lowrank_sign" ? std::min(8 * unit.bytes, 8 * weights) : weights;
+    numbers += learned_numbers(unit);
     packed += unit.bytes;
   }
   const auto context = static_cast<uint64_t>(options.context);
@@ -352,9 +343,9 @@ Json tune(const TuneRequest& request, Progress& progress) {
   key["minutes"] = request.minutes;
   const std::filesystem::path checkpoint = request.output.string() + ".checkpoint";
   const UnitStarter starter = [&](const UnitPlan& unit) {
-    return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}};
+    return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}, {}};
   };
-  const Tuned tuned = tune_model({*model, plan, starter, original.get(), request.method, request.method_options,
+  const Tuned tuned = tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options,
                                   request.options, request.minutes, checkpoint, key, cache, progress});
 
   const OutputFrame frame(*model);

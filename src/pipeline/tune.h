@@ -18,6 +18,7 @@ struct TuneJob {
   const Model& model;       // the spec and everything that is no unit
   const Plan& plan;         // the units and their formats
   UnitStarter start;        // their bytes
+  Vectors vectors;          // norms that are no longer the model's
   const Model* original;    // whose predictions are learned; null: the text itself
   std::string method;       // a row of stage tune, with its options
   Json method_options;

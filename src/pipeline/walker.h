@@ -1,6 +1,7 @@
 // The walk: block by block, one block in full precision at a time, every finished unit into the journal. A block sees
 // the activations of the compressed blocks before it, always computed from weights unpacked from the journal, so that a
-// run that was killed and resumed sees the same bits as one that was not.
+// run that was killed and resumed sees the same bits as one that was not. A reconstruct step trains each block when its
+// units are quantized, or after each of them; such a block enters the journal as a whole.
 #pragma once
 
 #include "base/progress.h"
@@ -15,10 +16,11 @@ struct WalkContext {
   const Model& model;
   const Plan& plan;
   const CalibrateOptions& calibrate;
-  const CalibrationWindows* windows;  // null when nothing in the plan needs statistics
+  const CalibrationWindows* windows;  // null when nothing in the plan needs statistics and no block is trained
   const Matrix* output_gram;          // statistics of embedding and output; null: they get none
   Journal& journal;
-  bool keep_latents;  // a tune step follows
+  const Reconstructor* reconstruct;  // null: blocks are not trained
+  bool keep_latents;                 // a tune step follows
   ThreadPool& pool;
   Progress& progress;
 };

@@ -13,6 +13,7 @@ std::unique_ptr<Method> make_any(const MethodRow& row, const Json& options) {
   if (row.stage == Stage::prune) return make_pruner(row.name, options);
   if (row.stage == Stage::allocate) return make_allocator(row.name, options);
   if (row.stage == Stage::transform) return make_transform(row.name, options);
+  if (row.stage == Stage::reconstruct) return make_reconstructor(row.name, options);
   if (row.stage == Stage::tune) return make_tuner(row.name, options);
   ADD_FAILURE() << "a stage without a factory here: " << row.name;
   return nullptr;

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
+#include "base/rng.h"
 #include "methods/parametrize/parametrizations.h"
 #include "methods/units.h"
 
@@ -105,6 +107,40 @@ TEST(ParametrizationLaws, ZerosStay) {
     const Matrix shown = learned->materialize().matrix(), stored = tests::unpacked(learned->encode());
     for (size_t k = 0; k < mask.size(); ++k)
       if (!mask[k]) ASSERT_TRUE(shown.data[k] == 0 && stored.data[k] == 0) << format->label();
+  }
+}
+
+// Learning that stops and begins again from bytes and latents is where it was, up to the rounding of scales.
+TEST(ParametrizationLaws, GoesOnFromItsLatents) {
+  const TensorState unit = tests::make_unit(6, 64, nullptr, 35, false);
+  for (const FormatPtr& format : learnable()) {
+    const auto learned = make_parametrization(parametrization_rows(), packed_unit(format, unit), {unit.weights, {}});
+    Rng rng(36);
+    for (const ParameterGroup& group : learned->parameters())
+      for (Tensor tensor : group.tensors) {
+        std::vector<float> values = tensor.values();
+        for (float& value : values) value += static_cast<float>((group.kind == "codes" ? 0.6 : 0.05) * rng.normal());
+        tensor.assign(Tensor::from(values, tensor.shape()));
+      }
+    const Packed stored = learned->encode();
+    const std::vector<Matrix> latents = learned->latents();
+    const std::vector<uint8_t> mask = format->pattern() ? stored_mask(stored) : std::vector<uint8_t>();
+    // Where nothing is rounded but scales, there is nothing to tell.
+    const std::set<std::string> plain = {"f32", "f16", "bf16", "nm_f16", "binary_groups"};
+    EXPECT_EQ(latents.empty(), plain.contains(format->name())) << format->label();
+    const auto again = make_parametrization(parametrization_rows(), stored, {{}, latents});
+    EXPECT_EQ(again->materialize().matrix().data, tests::unpacked(stored).data) << format->label();
+    EXPECT_EQ(again->encode().parts, stored.parts) << format->label();
+    ASSERT_EQ(again->latents().size(), latents.size()) << format->label();
+    for (size_t i = 0; i < latents.size(); ++i)
+      for (size_t k = 0; k < latents[i].data.size(); ++k) {
+        const float before = latents[i].data[k], after = again->latents()[i].data[k];
+        // A code outside of its range starts at the end of it, one that a mask hides anywhere; ties are kept clear of.
+        const auto affine = as_affine(format);
+        const bool inside = !affine || ((mask.empty() || mask[k]) && before >= 0 &&
+                                        before <= static_cast<float>(affine->levels() - 1));
+        if (inside) ASSERT_NEAR(after, before, 2e-3 * std::max(1.0f, std::fabs(before))) << format->label() << " " << k;
+      }
   }
 }
 

@@ -6,28 +6,14 @@
 #include <filesystem>
 
 #include "base/file.h"
-#include "base/rng.h"
 #include "pipeline/compress.h"
+#include "pipeline/toys.h"
 
 namespace whit {
 namespace {
 
-const std::filesystem::path kStories = std::filesystem::path(WHIT_TESTS_DIR) / "data/models/stories260K.gguf";
-
-class StopAfter final : public Progress {
- public:
-  explicit StopAfter(int n) : left_(n) {}
-  void begin(const std::string&, double) override {}
-  void advance(double) override {}
-  void note(const std::string&) override {}
-  void end() override {}
-  void check_interrupt() override {
-    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
-  }
-
- private:
-  int left_;
-};
+using tests::kStories;
+using tests::StopAfter;
 
 class TuneTest : public testing::Test {
  protected:
@@ -36,12 +22,7 @@ class TuneTest : public testing::Test {
                                                         testing::UnitTest::GetInstance()->current_test_info()->name());
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
-    std::string text;
-    const char* words[] = {"once", "upon", "a",    "time", "there", "was", "little", "girl", "who", "liked",
-                           "to",   "play", "with", "her",  "dog",   "and", "the",    "ball", "in",  "park"};
-    Rng rng(7);
-    for (int i = 0; i < 20000; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
-    write_file(folder_ / "text.txt", text, false);
+    write_file(folder_ / "text.txt", tests::toy_text(7, 20000), false);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 

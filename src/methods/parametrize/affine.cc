@@ -17,7 +17,7 @@ namespace {
 
 class AffineParametrization final : public Parametrization {
  public:
-  AffineParametrization(const Packed& packed, MatrixView weights)
+  AffineParametrization(const Packed& packed, const ParametrizationStart& start)
       : format_(as_affine(packed.format)), shape_(packed.shape) {
     WHIT_CHECK(format_ != nullptr);
     kind_ = affine_freedom(*format_).kind;
@@ -42,7 +42,7 @@ class AffineParametrization final : public Parametrization {
       column_ = Tensor::from(p.column, {1, static_cast<int64_t>(shape_.cols)});
       column_theta_ = Tensor::full({1, static_cast<int64_t>(shape_.cols)}, 0).requires_grad();
     }
-    position_ = Tensor::from(start_positions(codes, weights)).requires_grad();
+    position_ = Tensor::from(start_positions(codes, start)).requires_grad();
     mask_ = codes.mask;
     if (!mask_.empty())
       kept_ = Tensor::from(std::vector<float>(mask_.begin(), mask_.end()),
@@ -83,13 +83,16 @@ class AffineParametrization final : public Parametrization {
     if (column_) groups[1].tensors.push_back(column_theta_);
     return groups;
   }
+  std::vector<Matrix> latents() const override { return {position_.matrix()}; }
 
  private:
-  // The original weights where they lie inside the step that was stored for them: what learning moves first is then
-  // what was nearly rounded the other way.
-  Matrix start_positions(const AffineCodes& codes, MatrixView weights) const {
+  // Where learning left the positions; else the original weights where they lie inside the step that was stored for
+  // them: what learning moves first is then what was nearly rounded the other way.
+  Matrix start_positions(const AffineCodes& codes, const ParametrizationStart& start) const {
     const AffineParameters& p = codes.parameters;
     const float top = static_cast<float>(format_->levels() - 1);
+    const MatrixView weights = start.weights;
+    WHIT_CHECK(start.latents.empty() || start.latents[0].data.size() == shape_.count());
     Matrix out(shape_.rows, shape_.cols);
     for (size_t i = 0; i < shape_.rows; ++i)
       for (size_t j = 0; j < shape_.cols; ++j) {
@@ -97,7 +100,9 @@ class AffineParametrization final : public Parametrization {
         const size_t g = i * groups_ + j / group_;
         float u = code;
         const float column = p.column.empty() ? 1.0f : p.column[j];
-        if (weights.data && p.scale[g] != 0 && column != 0)
+        if (!start.latents.empty())
+          u = start.latents[0].row(i)[j];
+        else if (weights.data && p.scale[g] != 0 && column != 0)
           u = (weights.data[i * weights.stride + j] / column - p.minimum[g]) / p.scale[g];
         // Ties belong to the even neighbour: stay clear of them. Outside of [0, top] no gradient would pass.
         out.row(i)[j] = std::clamp(u, std::max(0.0f, code - 0.499f), std::min(top, code + 0.499f));
@@ -147,7 +152,7 @@ class AffineParametrization final : public Parametrization {
 }  // namespace
 
 std::unique_ptr<Parametrization> parametrize_affine(const Packed& packed, const ParametrizationStart& start) {
-  return std::make_unique<AffineParametrization>(packed, start.weights);
+  return std::make_unique<AffineParametrization>(packed, start);
 }
 
 }  // namespace whit

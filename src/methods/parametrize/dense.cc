@@ -1,4 +1,4 @@
-// Dense formats as learnable tensors: the weights themselves, one kind ("scales": they are continuous). Rounding to the
+// Dense formats as learnable tensors: the weights themselves, one kind ("weights"). Rounding to the
 // stored type happens in encode() only; its relative step (2^-9 for bf16, 2^-12 for f16) is far below a learning step.
 // nm_f16 keeps its mask: pruned weights are zero, and no gradient reaches them.
 #include <cmath>
@@ -28,7 +28,7 @@ class DenseParametrization final : public Parametrization {
         throw Error(ErrorKind::numeric, "a learned weight is not a finite number", format_->label());
     return mask_.empty() ? pack_dense(format_, shape_, values) : pack_masked(format_, shape_, values, mask_);
   }
-  std::vector<ParameterGroup> parameters() const override { return {{"scales", {values_}}}; }
+  std::vector<ParameterGroup> parameters() const override { return {{"weights", {values_}}}; }
 
  private:
   FormatPtr format_;

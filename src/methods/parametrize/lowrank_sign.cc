@@ -54,6 +54,7 @@ class LowrankSignParametrization final : public Parametrization {
   }
 
   std::vector<ParameterGroup> parameters() const override { return {{"factors", {u_, v_}}, {"scales", {theta_}}}; }
+  std::vector<Matrix> latents() const override { return {u_.matrix(), v_.matrix()}; }
 
  private:
   Tensor current_scales() const { return scales_ * exp(theta_); }

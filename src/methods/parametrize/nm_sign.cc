@@ -2,8 +2,8 @@
 // elsewhere, straight-through (the gradient passes to all of x, so that a weight that was left out can come back). Row
 // and column scales are their start times exp(theta), so signs stay.
 //
-// x starts at the weights in units of their scales. Where feedback chose otherwise, magnitudes and signs are moved just
-// so far that q shows what is stored.
+// x starts where learning left it, else at the weights in units of their scales. Where feedback chose otherwise,
+// magnitudes and signs are moved just so far that q shows what is stored.
 #include "format/nm_sign.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr float kApart = 1e-3f;  // between what is kept and what is not, relati
 
 class NmSignParametrization final : public Parametrization {
  public:
-  NmSignParametrization(const Packed& packed, MatrixView weights)
+  NmSignParametrization(const Packed& packed, const ParametrizationStart& start)
       : format_(as_nm_sign(packed.format)), shape_(packed.shape) {
     WHIT_CHECK(format_ != nullptr);
     const NmSigns signs = format_->unpack_signs(packed);
@@ -29,7 +29,7 @@ class NmSignParametrization final : public Parametrization {
       column_ = Tensor::from(signs.columns, {1, cols});
       column_theta_ = Tensor::full({1, cols}, 0).requires_grad();
     }
-    latents_ = Tensor::from(start(signs, weights)).requires_grad();
+    latents_ = Tensor::from(start_latents(signs, start)).requires_grad();
   }
 
   Tensor materialize() const override {
@@ -51,6 +51,7 @@ class NmSignParametrization final : public Parametrization {
     if (column_) groups[1].tensors.push_back(column_theta_);
     return groups;
   }
+  std::vector<Matrix> latents() const override { return {latents_.matrix()}; }
 
  private:
   Tensor signs() const {
@@ -60,7 +61,9 @@ class NmSignParametrization final : public Parametrization {
   Tensor scales() const { return row_ * exp(row_theta_); }
   Tensor columns() const { return column_ * exp(column_theta_); }
 
-  Matrix start(const NmSigns& signs, MatrixView weights) const {
+  Matrix start_latents(const NmSigns& signs, const ParametrizationStart& start) const {
+    const MatrixView weights = start.weights;
+    WHIT_CHECK(start.latents.empty() || start.latents[0].data.size() == shape_.count());
     const size_t m = format_->kept_pattern().m;
     Matrix out(shape_.rows, shape_.cols);
     for (size_t i = 0; i < shape_.rows; ++i)
@@ -71,7 +74,10 @@ class NmSignParametrization final : public Parametrization {
         for (size_t j = begin; j < end; ++j) {
           float x = sign[j];
           const float scale = signs.scales[i] * (signs.columns.empty() ? 1.0f : signs.columns[j]);
-          if (weights.data && scale != 0) x = weights.data[i * weights.stride + j] / scale;
+          if (!start.latents.empty())
+            x = start.latents[0].row(i)[j];
+          else if (weights.data && scale != 0)
+            x = weights.data[i * weights.stride + j] / scale;
           if (sign[j] != 0 && x * sign[j] <= 0) x = kApart * sign[j];
           out.row(i)[j] = x;
           (sign[j] != 0 ? kept : left) = sign[j] != 0 ? std::min(kept, std::fabs(x)) : std::max(left, std::fabs(x));
@@ -106,7 +112,7 @@ class NmSignParametrization final : public Parametrization {
 }  // namespace
 
 std::unique_ptr<Parametrization> parametrize_nm_sign(const Packed& packed, const ParametrizationStart& start) {
-  return std::make_unique<NmSignParametrization>(packed, start.weights);
+  return std::make_unique<NmSignParametrization>(packed, start);
 }
 
 }  // namespace whit

@@ -241,6 +241,14 @@ Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights
   return wrap(x + through("ffn_down", {"ffn_down"}, activated));
 }
 
+uint64_t block_graph_bytes(const ModelSpec& spec, uint64_t tokens) {
+  const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
+  const uint64_t element = torch_room::compute_type() == at::kFloat ? 4 : 2;
+  // What a block's graph keeps a token: both norms and their inputs, qkv and its rotated copy, attention, gate, up and
+  // their product (twice: silu and the product), and as much again for gradients in flight.
+  return tokens * element * (6 * spec.width + 3 * (query + 2 * key) + 2 * query + 5 * spec.feed_forward);
+}
+
 Activations backward_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, const Activations& input,
                            const Activations& output_gradient, const InputHook& hook) {
   WHIT_CHECK(input.values.rows == input.sequences * input.length && input.values.cols == spec.width);

@@ -1,6 +1,7 @@
 // A decoder block as a differentiable function of its weights. No torch header here.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -22,5 +23,8 @@ using UnitTap = std::function<void(const std::string& kind, const Tensor& output
 // Attention keeps no [length, length] array: its backward pass recomputes probabilities by blocks.
 Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights& weights, const Tensor& x,
                      size_t sequences, const UnitTap& outputs = {}, const UnitTap& inputs = {});
+
+// Bytes that the graph of a block keeps for so many tokens between forward and backward, the weights left out.
+uint64_t block_graph_bytes(const ModelSpec& spec, uint64_t tokens);
 
 }  // namespace whit

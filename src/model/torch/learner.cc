@@ -294,10 +294,7 @@ LossParts Learner::loss(const WeightSource& student, std::span<const int32_t> id
 
 uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length) {
   const uint64_t tokens = sequences * length, element = compute_type() == at::kFloat ? 4 : 2;
-  const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
-  // What a block's graph keeps a token: both norms and their inputs, qkv and its rotated copy, attention, gate, up and
-  // their product (twice: silu and the product), and as much again for gradients in flight.
-  const uint64_t graph = tokens * element * (6 * spec.width + 3 * (query + 2 * key) + 2 * query + 5 * spec.feed_forward);
+  const uint64_t graph = block_graph_bytes(spec, tokens);
   const uint64_t stream = tokens * element * spec.width;
   const uint64_t block_weights = spec.weights() / std::max<uint64_t>(1, spec.layers) * 2 * 4;
   uint64_t bytes = (checkpoint ? 2 * graph : (spec.layers + 1) * graph) + 2 * spec.layers * stream;

@@ -1,8 +1,8 @@
 // How a stored format is learned: its codes and scales as tensors with gradients. `tune` and `reconstruct` know nothing
 // else of a format. The interface lives here, the implementations in methods.
 //
-// Laws: materialize() right after it was made from `packed` equals unpack(packed) exactly, and encode() then gives the
-// same bytes. encode() always gives a legal Packed of the same format and shape, whose unpack() is what materialize()
+// Laws: materialize() right after it was made from `packed`, with whatever start, equals unpack(packed) exactly, and
+// encode() then gives the same bytes. encode() always gives a legal Packed of the same format and shape, whose unpack() is what materialize()
 // shows up to the rounding of its scales.
 #pragma once
 
@@ -20,8 +20,8 @@ namespace whit {
 
 // Parameters that share a learning rate.
 struct ParameterGroup {
-  // "codes": weights before rounding, in units of a step. "factors": latents behind signs, of mean magnitude 1.
-  // "scales": everything that multiplies.
+  // "codes": weights before rounding, in units of a step. "weights": as they are. "factors": latents behind signs, of
+  // mean magnitude 1. "scales": everything that multiplies, and exponents of it.
   std::string kind;
   std::vector<Tensor> tensors;  // leaves with requires_grad; an optimizer changes them in place by assign()
   std::string unit = {};        // whose they are; set by whoever holds several
@@ -35,12 +35,16 @@ class Parametrization {
   virtual Tensor materialize() const = 0;
   virtual Packed encode() const = 0;
   virtual std::vector<ParameterGroup> parameters() const = 0;
+  // What encode() rounds away, for a ParametrizationStart from which learning goes on; empty: nothing.
+  virtual std::vector<Matrix> latents() const { return {}; }
 };
 
 // What is known beside the stored bytes, so that learning starts where storing them was nearly decided the other way.
 struct ParametrizationStart {
-  MatrixView weights;               // what was to be stored; empty: the middle of every step, which is `packed` itself
-  std::span<const Matrix> latents;  // as the quantizer left them in TensorState; empty: signs alone
+  MatrixView weights;  // what was to be stored; empty: the middle of every step, which is `packed` itself
+  // As Parametrization::latents() or, in the same shape, a quantizer (TensorState) left them: they win over weights.
+  // Empty: none.
+  std::span<const Matrix> latents;
 };
 
 using ParametrizationMaker =
