@@ -39,5 +39,6 @@ function(whit_test name)
   endforeach()
   target_link_libraries(${name} PRIVATE GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS ${TEST_LABEL})
+  # As the program does for itself (cli/main.cc).
+  set_tests_properties(${name} PROPERTIES LABELS ${TEST_LABEL} ENVIRONMENT OMP_WAIT_POLICY=PASSIVE)
 endfunction()

@@ -6,7 +6,6 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <dlfcn.h>
-#include <stdlib.h>
 
 #include <memory>
 #include <mutex>
@@ -40,14 +39,6 @@ void serial_worker() noexcept {
   at::set_num_threads(1);
   done = true;
 }
-
-// OpenMP's threads, which LibTorch's element-wise operations use, wait for their next piece of work by spinning, on the
-// cores that the pool needs for the products between: training took four times as long. The runtime reads this wish when
-// it is loaded, so it is uttered before any library of the program runs; a user's own setting stays.
-#ifdef __linux__
-void let_openmp_sleep(int, char**, char**) { ::setenv("OMP_WAIT_POLICY", "PASSIVE", /*overwrite=*/0); }
-[[gnu::section(".preinit_array"), gnu::used]] void (*before_libraries)(int, char**, char**) = let_openmp_sleep;
-#endif
 
 struct PoolState {
   int threads = 1;

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# kill -9 at five moments of a whole cold run of `compress --fit 60MB`; the same command goes on, and the bytes must be those of
+# a run that was left alone.
+#   bench/quality/kills.sh MODEL OUT      MODEL: the default model's file; OUT: a folder for files and logs
+set -euo pipefail
+model=${1:?model} out=${2:?folder}
+here=$(cd "$(dirname "$0")/../.." && pwd)
+whit=${WHIT:-$here/build/release/src/cli/whit}
+mkdir -p "$out"
+run() { WHIT_CACHE="$out/cache-$1" "$whit" compress "$model" -o "$out/$1.gguf" --fit 60MB 2>>"$out/$1.log" >/dev/null; }
+start=$(date +%s)
+[ -f "$out/reference.gguf" ] || run reference
+seconds=$(($(date +%s) - start))
+echo "left alone: $seconds s"
+[ "$seconds" -ge 20 ] || { echo "delete $out first: the reference's time sets the moments" >&2; exit 2; }
+for part in 10 30 50 70 90; do
+  name=killed-$part
+  rm -rf "$out/$name".* "$out/cache-$name"
+  run "$name" &
+  job=$!
+  sleep $((seconds * part / 100))
+  pkill -9 -P "$job" || true
+  wait "$job" 2>/dev/null || true
+  [ ! -f "$out/$name.gguf" ] || { echo "at $part %: it was finished already" >&2; exit 1; }
+  echo "--- killed; the same command again" >>"$out/$name.log"
+  again=$(date +%s)
+  run "$name"
+  cmp "$out/reference.gguf" "$out/$name.gguf"
+  echo "killed at $part % ($((seconds * part / 100)) s): the same bytes after $(($(date +%s) - again)) s more;" \
+    "$(tr '\r' '\n' <"$out/$name.log" | grep -o 'going on.*' | tail -1)"
+  rm -rf "$out/cache-$name"
+done
