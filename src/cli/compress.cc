@@ -155,8 +155,9 @@ VerbBody declare_compress(CLI::App& app) {
     set_learning_device(o->device);
     o->request.recipe = recipe_of(*o);
     o->request.verify = !o->no_verify;
+    const bool tokens = o->request.recipe.tune.tokens > 0, minutes = o->request.minutes > 0;
     if (const Step* tuning = tune_step(o->request.recipe);
-        tuning && (o->request.recipe.tune.tokens > 0) == (o->request.minutes > 0))
+        tuning && tokens == minutes && (tokens || !o->request.dry_run))  // a plan needs no time
       throw Error(ErrorKind::usage, "how long shall it train?", "whit compress", {},
                   "--minutes 30, or tokens in the recipe's [tune]");
     else if (!tuning && o->request.minutes > 0)
