@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole of whit on a real model: sets up, builds the program, compresses SmolLM2-135M-Instruct to 90, 75 and 60 MB,
-# judges the files beside the original on a text that was not calibrated on, asks each the same question, and leaves
-# report/index.html and report/results.json. Run again, it does only what is missing.
+# judges the files, and the two of models/, beside the original on a text that was not calibrated on, asks each the same
+# question, and leaves report/index.html and report/results.json. Run again, it does only what is missing.
 #   WHIT_PROMPT="..."      another question
 #   WHIT_WINDOWS=40        more windows of 512 tokens to judge on (20)
 set -euo pipefail
@@ -40,7 +40,10 @@ for size in "${sizes[@]}"; do
   models+=("$file")
 done
 
-say "judge on $windows windows of the Jargon File (calibrated on novels)"
+# Files below one and a quarter bits that were trained on a GPU come with the project (models/README.md).
+models+=(models/*.gguf)
+
+say "judge on $windows windows of the Jargon File (nothing was calibrated or trained on it)"
 "$whit" eval "${models[@]}" --against "$original" --chunks "$windows" --json > .whit/demo/eval.json
 
 say "ask each: $prompt"
@@ -57,6 +60,6 @@ say 'report'
 processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 "$whit" report --eval .whit/demo/eval.json "${arguments[@]}" --prompt "$prompt" --base "$original" \
   --title 'whit: SmolLM2-135M-Instruct in fewer bytes' \
-  --note "Judged on $windows windows of 512 tokens of the Jargon File; calibrated on novels. The original is itself a Q4_1 file, and what can be copied from it is copied, so the interesting range begins below 4.5 bits per weight. ${processor:-unknown processor}, $(nproc) threads." \
+  --note "Judged on $windows windows of 512 tokens of the Jargon File; calibrated on novels (the two of models/: on other English, and trained). The original is itself a Q4_1 file, and what can be copied from it is copied, so the interesting range begins below 4.5 bits per weight. ${processor:-unknown processor}, $(nproc) threads." \
   -o report --force
 say "done: report/index.html, report/results.json"

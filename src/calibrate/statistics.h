@@ -21,10 +21,12 @@ class Grams {
  public:
   InputHook hook();  // for run_block; valid while this lives
   void add(const std::string& kind, MatrixView rows);
+  void add(const std::string& kind, const Tensor& rows);  // [tokens, cols]; the sum stays where they are
   UnitStatistics mean(const std::string& kind);  // takes the statistics of one kind out
 
  private:
   std::map<std::string, UnitStatistics> units_;
+  std::map<std::string, Tensor> on_device_;
 };
 
 }  // namespace whit

@@ -50,7 +50,12 @@ Recipe recipe_of(const CompressOptions& o) {
     throw Error(ErrorKind::usage, "what shall be made of the model?", "whit compress", "no --fit, --preset or --recipe",
                 "--fit 60MB");
   Recipe recipe = !o.recipe.empty() ? read_recipe(o.recipe) : preset_recipe(o.preset.empty() ? "fit" : o.preset);
-  if (!o.data.empty()) recipe.calibrate.data = o.data;
+  if (!o.data.empty()) {
+    recipe.calibrate.data = o.data;
+    // A recipe out of a manifest: what trained it was the same kind of text, whose name was not kept.
+    if (recipe.tune.data == "text") recipe.tune.data = o.data;
+    if (recipe.tune.data == "self+text") recipe.tune.data = "self+" + o.data;
+  }
   if (o.thorough) recipe.calibrate.tokens = kThoroughTokens;
   if (o.tokens > 0) recipe.calibrate.tokens = o.tokens;
   if (o.context > 0) recipe.calibrate.context = o.context;
@@ -158,8 +163,9 @@ VerbBody declare_compress(CLI::App& app) {
     const bool tokens = o->request.recipe.tune.tokens > 0, minutes = o->request.minutes > 0;
     if (const Step* tuning = tune_step(o->request.recipe);
         tuning && tokens == minutes && (tokens || !o->request.dry_run))  // a plan needs no time
-      throw Error(ErrorKind::usage, "how long shall it train?", "whit compress", {},
-                  "--minutes 30, or tokens in the recipe's [tune]");
+      throw Error(ErrorKind::usage, tokens ? "both a time and a number of tokens to train" : "how long shall it train?",
+                  "whit compress", tokens ? "--minutes, and tokens in the recipe's [tune]" : "",
+                  tokens ? "leave --minutes out, or tokens = 0" : "--minutes 30, or tokens in the recipe's [tune]");
     else if (!tuning && o->request.minutes > 0)
       throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
                   "a distill step; blocks learn until their held-out error no longer falls");

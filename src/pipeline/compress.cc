@@ -106,6 +106,7 @@ class Job {
     result["file_bytes"] = written;
     result["peak_bytes"] = memory_.peak();
     result["resident_peak_bytes"] = memory_use().resident_peak;
+    if (learning_device() != "cpu") result["device_peak_bytes"] = device_peak_bytes();
     result["seconds"] = seconds();
     return result;
   }
@@ -187,8 +188,7 @@ class Job {
                               std::max(0.01, request_.minutes - spent), journal.folder() / "tune.checkpoint", tune_key,
                               cache_, progress_});
     recipe_.tune = tuned.options;
-    if (recipe_.tune.data != "self" && recipe_.tune.data != "novels" && recipe_.tune.data != "self+novels")
-      recipe_.tune.data = "text";
+    recipe_.tune.data = nameless(recipe_.tune.data);
     result["tune"] = tuned.report;
     return std::move(tuned.encoded);
   }
@@ -197,6 +197,7 @@ class Job {
   static Recipe expected_tune(Recipe recipe) {
     if (!tune_step(recipe)) return recipe;
     TuneOptions& tune = recipe.tune;
+    tune.data = nameless(tune.data);
     tune.data_hash = std::string(32, 'f');
     for (int64_t* number : {&tune.tokens, &tune.text_tokens})
       if (*number == 0) *number = 999999999999;

@@ -131,6 +131,11 @@ Windows written_by(const Model& model, const Tokenizer& tokenizer, std::span<con
 
 }  // namespace
 
+std::string nameless(const std::string& data) {
+  if (data == "self" || data == "novels" || data == "self+novels") return data;
+  return data.starts_with("self+") ? "self+text" : "text";
+}
+
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress) {
   const auto length = static_cast<uint64_t>(options.context);
@@ -143,6 +148,9 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
   const bool self = options.data == "self" || options.data.starts_with("self+");
   const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
+  if (file == "text")
+    throw Error(ErrorKind::usage, "this recipe was made with a text of your own", "tune: data", options.data,
+                "name that text with --data FILE");
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto tokenizer = tokenizer_of(writer);
   std::vector<int32_t> ids;

@@ -44,4 +44,7 @@ struct TrainingText {
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress);
 
+// How a manifest calls the text: it names no files, so a text of the user's own is "text" or "self+text".
+std::string nameless(const std::string& data);
+
 }  // namespace whit

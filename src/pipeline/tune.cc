@@ -355,7 +355,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
     if (before.is_object()) manifest = before;
   }
   TuneOptions resolved = tuned.options;
-  if (resolved.data != "self" && resolved.data != "novels" && resolved.data != "self+novels") resolved.data = "text";
+  resolved.data = nameless(resolved.data);
   manifest["whit"] = 1;
   manifest["tune"] = {{"model", model->content_hash},
                       {"original", original ? original->content_hash : ""},

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "calibrate/statistics.h"
+#include "model/torch/device.h"
 #include "model/torch/executor.h"
 #include "pipeline/fisher.h"
 #include "pipeline/pause.h"
@@ -39,6 +40,7 @@ class Walk {
       context_.progress.advance(1);
       pause_point(context_.progress);
     }
+    finish_waiting();
     context_.progress.end();
   }
 
@@ -101,11 +103,22 @@ class Walk {
     return rounded;
   }
 
+  // On a device units wait until some can be rounded side by side.
   void finish(const UnitPlan& unit, std::shared_ptr<const UnitStatistics> statistics) {
     if (done(unit)) return;
-    const Rounded rounded = round(unit, std::move(statistics));
-    context_.journal.store(unit.unit.name, *rounded.state.packed, rounded.report,
-                           context_.keep_latents ? rounded.state.latents : std::vector<Matrix>());
+    waiting_.push_back({&unit, std::move(statistics)});
+    constexpr size_t kSideBySide = 40;
+    if (learning_device() == "cpu" || waiting_.size() >= kSideBySide) finish_waiting();
+  }
+
+  void finish_waiting() {
+    side_by_side(waiting_.size(), [&](size_t i) {
+      const UnitPlan& unit = *waiting_[i].unit;
+      const Rounded rounded = round(unit, std::move(waiting_[i].statistics));
+      context_.journal.store(unit.unit.name, *rounded.state.packed, rounded.report,
+                             context_.keep_latents ? rounded.state.latents : std::vector<Matrix>());
+    });
+    waiting_.clear();
   }
 
   bool original_prefix() const { return context_.calibrate.prefix == "original"; }
@@ -119,6 +132,7 @@ class Walk {
       if (unit.unit.kind == "token_embd") embedding = &unit;
     if (wants_original()) original_ = embed_windows(context_.model, *context_.windows);
     if (!wants_compressed()) return;
+    finish_waiting();
     if (!embedding || embedding->copied) {
       compressed_ = embed_windows(context_.model, *context_.windows);
       return;
@@ -155,6 +169,7 @@ class Walk {
         if (!done(*unit)) finish(*unit, statistics_of(*unit, grams));
     }
     if (!wants_compressed()) return;
+    finish_waiting();
     for (const UnitPlan* unit : units)
       if (!unit->copied) put_unit(*unit, finished_unit(context_.model, *unit, context_.journal), weights);
     if (context_.journal.has_block(block)) put_vectors(context_.journal.load_block(block).vectors, weights);
@@ -263,7 +278,13 @@ class Walk {
     put_vectors(entry.vectors, weights);
   }
 
+  struct Waiting {
+    const UnitPlan* unit;
+    std::shared_ptr<const UnitStatistics> statistics;
+  };
+
   const WalkContext& context_;
+  std::vector<Waiting> waiting_;
   const bool statistics_;              // some unit wants them
   BlockTask task_;                     // where blocks are trained
   Activations original_, compressed_;  // the windows after the blocks so far; empty: not wanted

@@ -39,14 +39,14 @@ void check_weights(const TensorState& state) {
                   std::to_string(gram.row(j)[j]));
 }
 
-std::vector<float> input_importance(const TensorState& state) {
+std::vector<float> input_importance(const TensorState& state, double damping) {
   if (!state.statistics || state.statistics->tokens == 0) return {};
   const Matrix& gram = state.statistics->gram;
   std::vector<float> importance(gram.rows);
   double mean = 0;
   for (size_t j = 0; j < gram.rows; ++j) mean += gram.row(j)[j] / static_cast<double>(gram.rows);
   if (mean == 0) return {};
-  for (size_t j = 0; j < gram.rows; ++j) importance[j] = static_cast<float>(gram.row(j)[j] + 0.01 * mean);
+  for (size_t j = 0; j < gram.rows; ++j) importance[j] = static_cast<float>(gram.row(j)[j] + damping * mean);
   return importance;
 }
 

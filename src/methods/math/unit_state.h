@@ -16,9 +16,9 @@ void check_unit(const TensorState& state);
 // The same without a plan: what steps before quantization ask for.
 void check_weights(const TensorState& state);
 
-// Weights of importance per input: the diagonal of the gram matrix plus 1 % of its mean, so that an input that stayed
+// Weights of importance per input: the diagonal of the gram matrix plus `damping` of its mean, so that an input that stayed
 // silent on the calibration text is rounded well too. Empty without statistics.
-std::vector<float> input_importance(const TensorState& state);
+std::vector<float> input_importance(const TensorState& state, double damping = 0.01);
 
 // The fit's view of the unit.
 AffineFitInput fit_input(const TensorState& state, const AffineFormat& format, std::span<const float> importance);

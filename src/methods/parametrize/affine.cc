@@ -1,4 +1,5 @@
-// Affine formats as learnable tensors: w = c (s q + m), q = round(clamp(u, 0, levels - 1)) straight-through.
+// Affine formats as learnable tensors: w = c (s q + m), q = clamp(round(u), 0, levels - 1) straight-through, also where u
+// is outside: at 2 bits an eighth of all weights is, and would otherwise never come back (LSQ, 1902.08153, stops it there).
 //
 // u lives in units of a step, so one learning rate fits all groups. Scales and columns are s0 exp(theta) and the
 // minimum is m0 + s0 phi: theta = phi = 0 at the start, so what materialize() shows first is what was stored, to the
@@ -51,7 +52,7 @@ class AffineParametrization final : public Parametrization {
 
   Tensor materialize() const override {
     const Tensor scale = scales();
-    const Tensor q = round_ste(clamp(position_, 0, format_->levels() - 1.0));
+    const Tensor q = code_ste(position_, 0, format_->levels() - 1.0);
     Tensor w = spread(scale) * q + spread(minima(scale));
     if (column_) w = w * (column_ * exp(column_theta_));
     return kept_ ? w * kept_ : w;

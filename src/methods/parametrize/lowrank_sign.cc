@@ -40,7 +40,7 @@ class LowrankSignParametrization final : public Parametrization {
     const Tensor h = reshape(narrow(scales, 0, 0, rows_), {rows_, 1});
     const Tensor l = reshape(narrow(scales, 0, rows_, rank_), {rank_, 1});
     const Tensor g = narrow(scales, 0, rows_ + rank_, cols_);
-    return matmul(sign_ste(u_) * h, sign_ste(v_) * l * g);
+    return matmul_for_blocks(sign_ste(u_) * h, sign_ste(v_) * l * g);
   }
 
   Packed encode() const override {

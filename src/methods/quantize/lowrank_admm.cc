@@ -42,6 +42,7 @@ struct LowrankAdmmOptions {
   int power_iterations = 2;
   int fit_rounds = 8;
   std::string importance = "auto";
+  double damping = 0.01;
   template <class V>
   void visit(V& v) {
     v("iterations", iterations, "steps of the alternating factorization", Range{0, 10000});
@@ -53,6 +54,7 @@ struct LowrankAdmmOptions {
       "what weighs the errors of an input: its root mean square (activations), nothing (uniform), or the former where "
       "statistics were taken (auto)",
       Choices{{"auto", "activations", "uniform"}});
+    v("damping", damping, "added to the mean squares of the inputs, relative to their mean", Range{0, 1});
   }
 };
 
@@ -289,7 +291,7 @@ class LowrankAdmm final : public Quantizer {
 
   std::vector<float> input_sizes(const TensorState& state) const {
     std::vector<float> sizes;
-    if (options_.importance != "uniform") sizes = input_importance(state);
+    if (options_.importance != "uniform") sizes = input_importance(state, std::max(options_.damping, 1e-9));
     if (options_.importance == "activations" && sizes.empty())
       throw Error(ErrorKind::usage,
                   "lowrank_admm was asked to weigh errors by activations, but there are no statistics", state.unit.name,

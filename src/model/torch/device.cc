@@ -50,6 +50,14 @@ void synchronize_device() {
 #endif
 }
 
+void side_by_side(size_t count, const std::function<void(size_t)>& body) {
+#ifdef WHIT_CUDA
+  constexpr size_t kThreads = 12;
+  if (on_cuda_device) return torch_room::cuda_side_by_side(count, kThreads, body);
+#endif
+  for (size_t i = 0; i < count; ++i) body(i);
+}
+
 uint64_t device_peak_bytes() {
 #ifdef WHIT_CUDA
   if (on_cuda_device) return torch_room::cuda_peak_bytes();

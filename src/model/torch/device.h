@@ -1,7 +1,9 @@
 // Where learning happens. No torch header here.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace whit {
@@ -14,6 +16,9 @@ std::string learning_device();
 std::string learning_device_name();
 // Waits until the device has done what it was told.
 void synchronize_device();
+// body(0) .. body(count - 1), none of which waits for another: on a device side by side, since one alone is thousands of
+// operations too small to fill it; on the CPU one after the other. The first exception is thrown on.
+void side_by_side(size_t count, const std::function<void(size_t)>& body);
 // Bytes that tensors held at most on the device so far; 0 on the CPU, where the process's memory says it.
 uint64_t device_peak_bytes();
 

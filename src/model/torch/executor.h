@@ -7,11 +7,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "model/spec/model.h"
 #include "model/spec/scorer.h"
 #include "model/torch/matrix.h"
+#include "model/torch/tensor.h"
 
 namespace whit {
 
@@ -31,7 +34,18 @@ struct Activations {
 
 // Called with the input of every unit of the block before it is used: unit kind ("attn_qkv", "attn_output",
 // "ffn_gate_up", "ffn_down") and rows [tokens, cols] of some of the sequences; may be called several times per kind.
-using InputHook = std::function<void(const std::string& kind, MatrixView rows)>;
+struct InputHook {
+  std::function<void(const std::string& kind, MatrixView rows)> rows;
+  // Called instead where blocks run on another device, if it is set: the rows then stay there.
+  std::function<void(const std::string& kind, const Tensor& rows)> on_device;
+
+  InputHook() = default;
+  template <class Rows>
+    requires std::is_invocable_v<const Rows&, const std::string&, MatrixView>
+  InputHook(Rows called) : rows(std::move(called)) {}  // NOLINT: a hook is what it calls
+  explicit operator bool() const noexcept { return static_cast<bool>(rows); }
+  void operator()(const std::string& kind, MatrixView view) const { rows(kind, view); }
+};
 
 // Runs block `block` in place, a few sequences at a time so that scratch memory stays below scratch_bytes(spec,
 // length).

@@ -190,7 +190,13 @@ void run_block_on_device(const ModelSpec& spec, uint64_t block, const DenseWeigh
   const LearnedWeights constants = constants_of(weights);
   const size_t length = activations.length, at_once = std::max<size_t>(1, kTokens / length);
   UnitTap tap;
-  if (hook) tap = [&](const std::string& kind, const Tensor& input) { hook(kind, input.matrix()); };
+  if (hook)
+    tap = [&](const std::string& kind, const Tensor& input) {
+      if (hook.on_device)
+        hook.on_device(kind, input);
+      else
+        hook(kind, input.matrix());
+    };
   for (size_t first = 0; first < activations.sequences; first += at_once) {
     const size_t count = std::min(at_once, activations.sequences - first);
     Matrix& values = activations.values;
@@ -234,7 +240,9 @@ Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights
   at::Tensor activated;
   if (spec.gated) {
     const at::Tensor both = through("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed);
-    activated = at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
+    activated = torch_room::on_cuda(both)
+                    ? torch_room::cuda_silu_multiply(both)
+                    : at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
   } else {
     activated = at::silu(through("ffn_up", {"ffn_up"}, normed));
   }

@@ -195,13 +195,17 @@ struct Learner::State {
       }
       if (!taught || hidden <= 0) continue;
       const NoGrad guard;
+      const double scale = 2 * hidden / static_cast<double>(layers) / static_cast<double>(tokens);
+      if (on_cuda(x)) {
+        at::Tensor ratio;
+        torch_room::cuda_relative_error(x, t, scale, learn, pulls[block], ratio);
+        hidden_sum += ratio.mean();
+        continue;
+      }
       const at::Tensor reference = t.to(at::kFloat), difference = x.to(at::kFloat) - reference;
       const at::Tensor size = (reference * reference).sum(-1, true).clamp_min(1e-12);
       hidden_sum += ((difference * difference).sum(-1, true) / size).mean();
-      if (learn)
-        pulls[block] =
-            (difference * (2 * hidden / static_cast<double>(layers) / static_cast<double>(tokens) / size))
-                .to(compute_type());
+      if (learn) pulls[block] = difference * (scale / size);
     }
 
     at::Tensor last = x.detach();
@@ -225,12 +229,12 @@ struct Learner::State {
       inputs[block] = outputs[block] = pulls[block] = at::Tensor();
     }
     at::Tensor embedding_gradient =
-        spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options());
+        spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
     if (embedding.requires_grad()) {
       embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
-      embedding.backward(embedding_gradient);
+      embedding.backward(embedding_gradient.to(embedding.scalar_type()));
     }
-    if (!spec.tied_output && output.requires_grad()) output.backward(head.output_gradient);
+    if (!spec.tied_output && output.requires_grad()) output.backward(head.output_gradient.to(output.scalar_type()));
     return sums;
   }
 

@@ -29,6 +29,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "base/error.h"
 #include "model/torch/device_ops.h"
@@ -70,6 +71,17 @@ class RoundSte : public torch::autograd::Function<RoundSte> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
                                                  torch::autograd::variable_list gradients) {
     return gradients;
+  }
+};
+
+class CodeSte : public torch::autograd::Function<CodeSte> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x, double least, double most) {
+    return at::round(x).clamp_(least, most);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients.at(0), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -257,6 +269,9 @@ Tensor silu(const Tensor& x) { return wrap(at::silu(unwrap(x))); }
 Tensor clamp(const Tensor& x, double least, double most) { return wrap(at::clamp(unwrap(x), least, most)); }
 
 Tensor round_ste(const Tensor& x) { return wrap(RoundSte::apply(unwrap(x))); }
+Tensor code_ste(const Tensor& x, double least, double most) {
+  return wrap(CodeSte::apply(unwrap(x), least, most));
+}
 Tensor sign_ste(const Tensor& x) { return wrap(SignSte::apply(unwrap(x))); }
 Tensor nm_sign_ste(const Tensor& x, int64_t n, int64_t m) {
   const at::Tensor& value = unwrap(x);
@@ -269,6 +284,11 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     const at::Tensor &x = unwrap(a), &y = unwrap(b);
     return wrap(has_unit_stride(x) && has_unit_stride(y) ? Product::apply(x, y) : at::matmul(x, y));
   });
+}
+Tensor matmul_for_blocks(const Tensor& a, const Tensor& b) {
+  const at::ScalarType type = torch_room::compute_type();
+  if (type == at::kFloat) return matmul(a, b);
+  return translated([&] { return wrap(at::matmul(unwrap(a).to(type), unwrap(b).to(type))); });
 }
 Tensor transpose(const Tensor& x) {
   return translated([&] { return wrap(unwrap(x).transpose(-2, -1)); });
@@ -301,8 +321,13 @@ Tensor diagonal(const Tensor& x) {
 Tensor identity(int64_t n) { return wrap(at::eye(n, at::TensorOptions(at::kFloat).device(torch_room::learning_at_device()))); }
 Tensor solve_spd(const Tensor& a, const Tensor& b, bool in_double) {
   const NoGrad guard;
-  const std::lock_guard lock(torch_room::room_mutex());
-  const torch_room::SerialBlas serial;
+  // BLAS on the CPU takes turns; on a device each thread has a stream of its own.
+  std::unique_lock lock(torch_room::room_mutex(), std::defer_lock);
+  std::optional<torch_room::SerialBlas> serial;
+  if (!torch_room::on_cuda(unwrap(a))) {
+    lock.lock();
+    serial.emplace();
+  }
   return translated([&] {
     const at::ScalarType type = in_double ? at::kDouble : at::kFloat;
     const auto [lower, info] = at::linalg_cholesky_ex(unwrap(a).detach().to(type));

@@ -105,6 +105,7 @@ Tensor silu(const Tensor& x);
 Tensor clamp(const Tensor& x, double least, double most);
 // Straight-through: round to nearest (ties to even) or sign (of +0: +1) forwards, the identity backwards.
 Tensor round_ste(const Tensor& x);
+Tensor code_ste(const Tensor& x, double least, double most);  // rounded, then held between two whole numbers
 Tensor sign_ste(const Tensor& x);
 // The same for N:M signs of x [rows, cols]: the sign of the n largest magnitudes of every m consecutive columns (of a
 // last group of r, ceil(n r / m); of equal ones the first), 0 elsewhere. Magnitudes that differ by less than 2^-18 are
@@ -112,6 +113,8 @@ Tensor sign_ste(const Tensor& x);
 Tensor nm_sign_ste(const Tensor& x, int64_t n, int64_t m);
 
 Tensor matmul(const Tensor& a, const Tensor& b);
+// The same as blocks compute: on CUDA factors and result are rounded to bfloat16 (sums are not).
+Tensor matmul_for_blocks(const Tensor& a, const Tensor& b);
 Tensor transpose(const Tensor& x);  // the last two dimensions
 Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
 Tensor narrow(const Tensor& x, int64_t dimension, int64_t begin, int64_t count);

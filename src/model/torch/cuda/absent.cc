@@ -12,6 +12,8 @@ namespace {
 at::Tensor cuda_attention(const ModelSpec&, const at::Tensor&, size_t, size_t) { absent(); }
 at::Tensor cuda_decode_attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) { absent(); }
 at::Tensor cuda_rms_norm(const at::Tensor&, const at::Tensor&, double) { absent(); }
+at::Tensor cuda_silu_multiply(const at::Tensor&) { absent(); }
+void cuda_relative_error(const at::Tensor&, const at::Tensor&, double, bool, at::Tensor&, at::Tensor&) { absent(); }
 at::Tensor cuda_matmul_float(const at::Tensor&, const at::Tensor&) { absent(); }
 void cuda_kl(const at::Tensor&, const at::Tensor&, double, at::Tensor&, at::Tensor&) { absent(); }
 void cuda_adamw(const std::vector<at::Tensor>&, const std::vector<at::Tensor>&, const std::vector<at::Tensor>&,
