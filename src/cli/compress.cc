@@ -127,13 +127,25 @@ std::string summary(const Json& result, bool every_unit) {
 }
 
 std::string explanation(const Json& result) {
-  if (!result.contains("probes")) return {};
+  std::string families;
+  if (result.contains("families")) {
+    Table table{{{"family", false}, {"expected KL"}, {"", false}, {"verdict", false}}, {}};
+    for (const Json& row : result.at("families"))
+      table.add({row.at("family").get<std::string>(), fmt::format("{:.3f}", row.at("expected_kl").get<double>()),
+                 row.at("measured").get<bool>() ? "measured" : "beyond what was measured",
+                 row.at("verdict").get<std::string>()});
+    families = fmt::format("\nWhat training makes of each family at {:.3f} bits a weight (units alone), measured on "
+                           "SmolLM2-135M-Instruct and WikiText-2:\n",
+                           result.at("families").at(0).at("rate").get<double>()) +
+               text_table(table);
+  }
+  if (!result.contains("probes")) return families;
   Table table{{{"kind", false}, {"probed at", false}, {"measured KL"}, {"predicted"}, {"scale"}}, {}};
   for (const auto& [kind, probe] : result.at("probes").items())
     table.add({kind, probe.at("format").get<std::string>(), fmt::format("{:.4f}", probe.at("kl").get<double>()),
                fmt::format("{:.4f}", probe.at("predicted").get<double>()),
                fmt::format("{:.3f}", probe.at("scale").get<double>())});
-  return "\nEach kind of tensor was rounded once in the whole model; the measured KL sets the scale of its "
+  return families + "\nEach kind of tensor was rounded once in the whole model; the measured KL sets the scale of its "
          "predictions.\n" +
          text_table(table);
 }
@@ -166,9 +178,9 @@ VerbBody declare_compress(CLI::App& app) {
       throw Error(ErrorKind::usage, tokens ? "both a time and a number of tokens to train" : "how long shall it train?",
                   "whit compress", tokens ? "--minutes, and tokens in the recipe's [tune]" : "",
                   tokens ? "leave --minutes out, or tokens = 0" : "--minutes 30, or tokens in the recipe's [tune]");
-    else if (!tuning && o->request.minutes > 0)
+    else if (!tuning && o->request.minutes > 0 && o->request.budget.empty())
       throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
-                  "a distill step; blocks learn until their held-out error no longer falls");
+                  "a distill step, or --fit; blocks learn until their held-out error no longer falls");
     Json result;
     try {
       result = compress(o->request, terminal);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "data/tokenizer.h"
 #include "model/torch/device.h"
+#include "pipeline/family.h"
 #include "pipeline/fit.h"
 #include "pipeline/layerwise.h"
 #include "pipeline/memory_plan.h"
@@ -60,6 +61,7 @@ class Job {
     result["lossless"] = lossless_;
     result["plan"] = plan_json(plan);
     if (!probes_.is_null()) result["probes"] = probes_;
+    if (!families_.is_null()) result["families"] = families_;
     if (request_.dry_run) return result;
 
     Json key;
@@ -163,9 +165,65 @@ class Job {
         request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
     if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
     draw_windows();
-    Recipe expected = expected_tune(recipe_);
-    expected.calibrate = settled(recipe_.calibrate);
-    FitResult fit = fit_plan(frame_, *step, expected, measure(*step), budget, pool_.threads());
+    const Step allocate = *step;
+    return fitted(allocate, measure(allocate), budget);
+  }
+
+  // What the manifest will be made of, at its longest.
+  Recipe expected(const Recipe& recipe) const {
+    Recipe longest = expected_tune(recipe);
+    longest.calibrate = settled(recipe.calibrate);
+    return longest;
+  }
+
+  // The family that is best at this size (families.def) where there is time to train it, else measured grids; a size below the
+  // smallest grids is met by a family all the same.
+  Plan fitted(const Step& allocate, const Sensitivity& sensitivity, uint64_t budget) {
+    const bool trains = request_.minutes > 0;
+    std::optional<FitResult> grids;
+    const auto try_grids = [&] {
+      try {
+        grids = fit_plan(frame_, allocate, expected(recipe_), sensitivity, budget, pool_.threads());
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::budget) throw;
+      }
+      return grids.has_value();
+    };
+    if (!trains && try_grids()) return take(std::move(*grids));
+
+    const FamilyRequest request{*model_, allocate, sensitivity, recipe_, trains,
+                                [&](const Plan& plan, const Recipe& recipe) {
+                                  return plan_file_bytes(
+                                      frame_, plan, make_manifest(*model_, plan, expected(recipe), pool_.threads()));
+                                }};
+    const double rate = 8.0 * static_cast<double>(budget - std::min(budget, file_overhead(request))) /
+                        static_cast<double>(model_->spec.weights());
+    families_ = Json::array();
+    std::optional<FamilyPlan> family;
+    for (const FamilyOffer& offer : family_offers(rate)) {
+      Json row = {{"family", offer.family}, {"rate", rate}, {"expected_kl", offer.kl}, {"measured", offer.measured}};
+      if (grids || family)
+        row["verdict"] = "not better";
+      else if (offer.family == "grids" ? try_grids() : (family = family_plan(request, offer.family, budget)).has_value())
+        row["verdict"] = "chosen";
+      else
+        row["verdict"] = "not so small";
+      families_.push_back(std::move(row));
+    }
+    if (grids) {
+      progress_.note("at this size the measured grids are best, and they are not trained");
+      return take(std::move(*grids));
+    }
+    if (!family)
+      throw Error(ErrorKind::budget, "the budget cannot be met", "--fit", fmt::format("{} bytes", budget),
+                  fmt::format("the smallest file that can be made of this model has {} bytes", smallest_file(request)));
+    if (!trains)
+      progress_.note("formats as small as this need training: without --minutes the file will not speak");
+    recipe_ = std::move(family->recipe);
+    return std::move(family->plan);
+  }
+
+  Plan take(FitResult fit) {
     loss_ = fit.predicted_loss;
     lossless_ = fit.lossless;
     if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
@@ -283,7 +341,7 @@ class Job {
   const OutputFrame frame_;
   const Cache cache_;
   CalibrationWindows windows_, probe_windows_;
-  Json probes_;
+  Json probes_, families_;
   double loss_ = -1;
   bool measures_ = false;  // sensitivities of the original, which take memory
   bool lossless_ = false;

@@ -1,0 +1,273 @@
+#include "pipeline/family.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "base/error.h"
+#include "format/lowrank_sign.h"
+
+namespace whit {
+namespace {
+
+struct Point {
+  const char* family;
+  double linears, embedding, rate, kl;
+};
+constexpr Point kPoints[] = {
+#define WHIT_FAMILY(family, linears, embedding, rate, kl) {#family, linears, embedding, rate, kl},
+#include "pipeline/families.def"
+#undef WHIT_FAMILY
+};
+
+std::vector<Point> points_of(const std::string& family) {
+  std::vector<Point> points;
+  for (const Point& point : kPoints)
+    if (family == point.family) points.push_back(point);
+  return points;  // by rate, as the table has them
+}
+
+// Between the two points around `rate`, or along the last two beyond them.
+double along(const std::vector<Point>& points, double rate, const std::function<double(const Point&)>& value) {
+  WHIT_CHECK(points.size() >= 2);
+  size_t i = 1;
+  while (i + 1 < points.size() && points[i].rate < rate) ++i;
+  const Point &a = points[i - 1], &b = points[i];
+  return value(a) + (value(b) - value(a)) * (rate - a.rate) / (b.rate - a.rate);
+}
+
+FormatPtr factors_of_bits(double bits, Shape shape) {
+  const FormatPtr asked = make_format_from({{"name", "lowrank_sign"}, {"bits", bits}}, "--fit");
+  const uint64_t rank = as_lowrank_sign(asked)->rank(shape);
+  return make_format_from({{"name", "lowrank_sign"}, {"bits", 0}, {"rank", rank}}, "--fit");
+}
+FormatPtr grid_of_bits(int bits) {
+  return make_format_from({{"name", "grid"}, {"bits", bits}, {"columns", true}}, "--fit");
+}
+
+class Maker {
+ public:
+  Maker(const FamilyRequest& request, std::string family)
+      : request_(request), family_(std::move(family)), points_(points_of(family_)), units_(units_of(request.model.spec)) {}
+
+  std::optional<FamilyPlan> make(uint64_t budget) const {
+    return family_ == "factors" ? factors(budget) : rotated(budget);
+  }
+
+  FamilyPlan smallest() const {
+    std::vector<FormatPtr> formats;
+    for (const UnitSpec& unit : units_) formats.push_back(factors_of_bits(0.001, {unit.rows, unit.cols}));
+    return plan_with(formats);
+  }
+
+  uint64_t overhead() const {
+    const FamilyPlan made = smallest();
+    uint64_t stored = 0;
+    for (const UnitPlan& unit : made.plan.units) stored += unit.bytes;
+    return made.bytes - stored;
+  }
+
+ private:
+  static bool is_end(const UnitSpec& unit) { return unit.block < 0; }
+
+  // One step per format; the order of units stays.
+  FamilyPlan plan_with(const std::vector<FormatPtr>& formats) const {
+    FamilyPlan made;
+    made.recipe = request_.asked;
+    made.recipe.steps.clear();
+    // At these sizes the compressed prefix is another model; its activations say little (docs/design/tune.md).
+    made.recipe.calibrate.prefix = "original";
+    if (family_ == "rotated") {
+      Step rotate{"rotate", {}, nullptr, make_transform("rotate", Json::object())->options(), {}, {}, {}, 0};
+      for (const UnitSpec& unit : units_)
+        if (!is_end(unit)) rotate.tensors.push_back(unit.name);
+      made.recipe.steps.push_back(std::move(rotate));
+    }
+    std::map<std::string, size_t> by_label;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      const std::string label = formats[u]->label();
+      if (!by_label.contains(label)) {
+        by_label[label] = made.recipe.steps.size();
+        const std::string method = formats[u]->name() == "lowrank_sign" ? "lowrank_admm" : request_.trains ? "rtn" : "gptq";
+        Json options = Json::object();
+        if (method == "lowrank_admm") options["importance"] = "activations";
+        made.recipe.steps.push_back(
+            {method, {}, formats[u], make_quantizer(method, options)->options(), {}, {}, {}, 0});
+      }
+      made.recipe.steps[by_label[label]].tensors.push_back(units_[u].name);
+    }
+    if (request_.trains)
+      made.recipe.steps.push_back(
+          {"distill", {}, nullptr, make_tuner("distill", Json::object())->options(), {}, {}, {}, 0});
+    made.plan = make_plan(request_.model, made.recipe);
+    made.bytes = request_.file_bytes(made.plan, made.recipe);
+    return made;
+  }
+
+  // The highest rate in (0, 8) whose plan fits, by halving.
+  std::optional<FamilyPlan> largest(uint64_t budget,
+                                    const std::function<std::vector<FormatPtr>(double rate)>& formats) const {
+    std::optional<FamilyPlan> best;
+    double low = 0, high = 8;
+    for (int i = 0; i < 14; ++i) {
+      const double rate = (low + high) / 2;
+      FamilyPlan made = plan_with(formats(rate));
+      if (made.bytes <= budget) {
+        best = std::move(made);
+        low = rate;
+      } else {
+        high = rate;
+      }
+    }
+    return best;
+  }
+
+  // Bits along the table's points, then what is left goes, 8 ranks at a time, to the units whose rounding costs most a weight.
+  std::optional<FamilyPlan> factors(uint64_t budget) const {
+    const auto bits = [&](bool end, double rate) {
+      return std::max(0.01, along(points_, rate, [&](const Point& p) { return end ? p.embedding : p.linears; }));
+    };
+    std::optional<FamilyPlan> best = largest(budget, [&](double rate) {
+      std::vector<FormatPtr> formats;
+      for (const UnitSpec& unit : units_)
+        formats.push_back(factors_of_bits(bits(is_end(unit), rate), {unit.rows, unit.cols}));
+      return formats;
+    });
+    if (!best) return best;
+    std::vector<size_t> order(units_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const auto urgency = [&](size_t u) {
+      const auto& losses = request_.sensitivity.units.at(units_[u].name).loss;
+      return *std::max_element(losses.begin(), losses.end()) / static_cast<double>(units_[u].rows * units_[u].cols);
+    };
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return urgency(a) > urgency(b); });
+    std::vector<FormatPtr> formats;
+    for (const UnitPlan& unit : best->plan.units) formats.push_back(unit.format);
+    for (const size_t u : order) {
+      const Shape shape{units_[u].rows, units_[u].cols};
+      const uint64_t rank = as_lowrank_sign(formats[u])->rank(shape) + 8;
+      const FormatPtr more = make_format_from({{"name", "lowrank_sign"}, {"bits", 0}, {"rank", rank}}, "--fit");
+      if (best->bytes + more->bytes(shape) - formats[u]->bytes(shape) > budget) continue;
+      const FormatPtr before = std::exchange(formats[u], more);
+      FamilyPlan made = plan_with(formats);
+      if (made.bytes > budget)
+        formats[u] = before;
+      else
+        best = std::move(made);
+    }
+    return best;
+  }
+
+  // Linears of 2, 3 or 4 bits by measured loss at so many bits (of plain grids: rotation changes the level, hardly the order);
+  // an embedding below 4 bits follows the table's points, from 4 bits on it is chosen with them.
+  std::optional<FamilyPlan> rotated(uint64_t budget) const {
+    std::optional<FamilyPlan> best;
+    for (const double embedding : {1.2, 1.5, 2.0, 2.47, 4.0}) {
+      std::optional<FamilyPlan> made = rotated_with(embedding, budget);
+      if (!made) break;
+      if (best && embedding > wanted_embedding(*best)) break;
+      best = std::move(made);
+    }
+    return best;
+  }
+
+  // What the table gives the embedding at the rate of a plan.
+  double wanted_embedding(const FamilyPlan& made) const {
+    uint64_t stored = 0;
+    for (const UnitPlan& unit : made.plan.units) stored += unit.bytes;
+    const double rate = 8.0 * static_cast<double>(stored) / static_cast<double>(request_.model.spec.weights());
+    return along(points_, rate, [](const Point& p) { return p.embedding; }) + 1e-6;
+  }
+
+  std::optional<FamilyPlan> rotated_with(double embedding, uint64_t budget) const {
+    std::vector<std::vector<FormatPtr>> formats;
+    std::vector<std::vector<Choice>> choices;
+    std::vector<size_t> least;
+    for (const UnitSpec& unit : units_) {
+      const Shape shape{unit.rows, unit.cols};
+      formats.emplace_back();
+      choices.emplace_back();
+      if (is_end(unit) && embedding < 4) {
+        formats.back().push_back(factors_of_bits(embedding, shape));
+        choices.back().push_back({formats.back()[0]->bytes(shape), 0.0});
+      } else {
+        for (const int bits : is_end(unit) ? std::vector<int>{4, 5, 6} : std::vector<int>{2, 3, 4})
+          if (const auto loss = loss_at(unit, bits)) {
+            formats.back().push_back(grid_of_bits(bits));
+            choices.back().push_back({formats.back().back()->bytes(shape), *loss});
+          }
+      }
+      if (formats.back().empty()) return std::nullopt;
+      least.push_back(0);
+    }
+    const auto plan_of = [&](const std::vector<size_t>& picks) {
+      std::vector<FormatPtr> chosen;
+      for (size_t u = 0; u < picks.size(); ++u) chosen.push_back(formats[u][picks[u]]);
+      return plan_with(chosen);
+    };
+    const auto stored = [&](const std::vector<size_t>& picks) {
+      uint64_t sum = 0;
+      for (size_t u = 0; u < picks.size(); ++u) sum += choices[u][picks[u]].bytes;
+      return sum;
+    };
+    FamilyPlan smallest = plan_of(least);
+    if (smallest.bytes > budget) return std::nullopt;
+    const auto allocator = make_allocator("knapsack", Json::object());
+    uint64_t overhead = smallest.bytes - stored(least);
+    std::optional<FamilyPlan> best = std::move(smallest);
+    for (int round = 0; round < 5 && overhead < budget; ++round) {
+      const std::vector<size_t> picks = allocator->allocate(choices, budget - overhead);
+      if (picks.empty()) break;
+      FamilyPlan made = plan_of(picks);
+      if (made.bytes > budget) {
+        overhead += made.bytes - budget;
+        continue;
+      }
+      best = std::move(made);
+      break;
+    }
+    return best;
+  }
+
+  // The least measured loss of a grid of so many bits.
+  std::optional<double> loss_at(const UnitSpec& unit, int bits) const {
+    const auto& formats = is_end(unit) ? request_.allocate.embedding_formats : request_.allocate.formats;
+    const auto& losses = request_.sensitivity.units.at(unit.name).loss;
+    std::optional<double> least;
+    for (size_t f = 0; f < formats.size(); ++f) {
+      const auto affine = as_affine(formats[f]);
+      if (affine && affine->levels() == 1 << bits && (!least || losses[f] < *least)) least = losses[f];
+    }
+    return least;
+  }
+
+  const FamilyRequest& request_;
+  const std::string family_;
+  const std::vector<Point> points_;
+  const std::vector<UnitSpec> units_;
+};
+
+}  // namespace
+
+std::vector<FamilyOffer> family_offers(double rate) {
+  std::vector<FamilyOffer> offers;
+  for (const char* family : {"factors", "rotated", "grids"}) {
+    const std::vector<Point> points = points_of(family);
+    const double kl = std::exp(along(points, rate, [](const Point& p) { return std::log(p.kl); }));
+    offers.push_back({family, kl, rate >= points.front().rate && rate <= points.back().rate});
+  }
+  std::stable_sort(offers.begin(), offers.end(), [](const FamilyOffer& a, const FamilyOffer& b) { return a.kl < b.kl; });
+  return offers;
+}
+
+uint64_t file_overhead(const FamilyRequest& request) { return Maker(request, "factors").overhead(); }
+uint64_t smallest_file(const FamilyRequest& request) { return Maker(request, "factors").smallest().bytes; }
+
+std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget) {
+  WHIT_CHECK(family == "factors" || family == "rotated");
+  return Maker(request, family).make(budget);
+}
+
+}  // namespace whit

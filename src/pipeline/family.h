@@ -1,0 +1,47 @@
+// Families of formats that need training, for `--fit`: which is best at a rate (families.def, measured after training), and
+// the recipe of a family for a number of bytes. Families:
+//   factors   linears and embedding as lowrank_sign
+//   rotated   linears rotated, as grids of 2 to 4 bits with row and column scales; the embedding as factors or a grid
+//   grids     what fit_plan() chooses, not trained
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pipeline/plan.h"
+#include "pipeline/sensitivity.h"
+
+namespace whit {
+
+struct FamilyOffer {
+  std::string family;
+  double kl = 0;          // expected after training, nats
+  bool measured = false;  // between measured points; else beyond them, by the slope of the last two
+};
+// All families at `rate` bits per weight of the units, best first.
+std::vector<FamilyOffer> family_offers(double rate);
+
+struct FamilyRequest {
+  const Model& model;
+  const Step& allocate;            // whose formats `sensitivity` was measured for
+  const Sensitivity& sensitivity;  // allocates inside the family: errors before training
+  Recipe asked;                    // calibrate and tune tables
+  bool trains = true;              // a distill step follows
+  // The file's bytes for a plan and its recipe.
+  std::function<uint64_t(const Plan&, const Recipe&)> file_bytes;
+};
+struct FamilyPlan {
+  Recipe recipe;
+  Plan plan;
+  uint64_t bytes = 0;
+};
+// What a file of the model has beside its units, about: metadata, tokenizer, norms, manifest.
+uint64_t file_overhead(const FamilyRequest& request);
+// Bytes of the smallest file: factors of rank 8.
+uint64_t smallest_file(const FamilyRequest& request);
+// The largest plan of the family ("factors" or "rotated") whose file has at most `budget` bytes, nothing where there is none.
+std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget);
+
+}  // namespace whit
