@@ -50,6 +50,7 @@ class FamilyTest : public testing::Test {
     fit.recipe.calibrate.data = (folder_ / "text.txt").string();
     fit.recipe.calibrate.tokens = 1024;
     fit.recipe.calibrate.context = 128;
+    fit.recipe.tune.data = "self+" + fit.recipe.calibrate.data;
     fit.recipe.tune.text_tokens = 2048;
     fit.recipe.tune.context = 128;
     fit.recipe.tune.batch = 256;
