@@ -83,15 +83,33 @@ size_t finished_units(const std::filesystem::path& journal) {
   return count;
 }
 
-TEST(Kill, AnywhereAndGoOn) {
-  const auto folder = std::filesystem::temp_directory_path() / ("whit_kill_" + std::to_string(::getpid()));
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  std::string text;
-  Rng rng(3);
-  const char* words[] = {"the", "cat", "sat", "on", "a", "mat", "and", "saw", "big", "dog", "run", "away"};
-  for (int i = 0; i < 6000; ++i) text += std::string(words[rng.below(12)]) + (rng.below(8) == 0 ? ". " : " ");
-  write_file(folder / "text.txt", text, false);
+// A folder of the test's own with a text in it.
+class Kill : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder = std::filesystem::temp_directory_path() / ("whit_kill_" + std::to_string(::getpid()));
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    std::string text;
+    Rng rng(3);
+    const char* words[] = {"the", "cat", "sat", "on", "a", "mat", "and", "saw", "big", "dog", "run", "away"};
+    for (int i = 0; i < 6000; ++i) text += std::string(words[rng.below(12)]) + (rng.below(8) == 0 ? ". " : " ");
+    write_file(folder / "text.txt", text, false);
+  }
+  void TearDown() override {
+    ::unsetenv("WHIT_TEST_DELAY_MS");
+    ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
+    std::filesystem::remove_all(folder);
+  }
+  void forget(const std::string& name) const {
+    std::filesystem::remove_all(folder / ("cache-" + name));
+    std::filesystem::remove_all(folder / (name + ".gguf.journal"));
+    std::filesystem::remove(folder / (name + ".gguf"));
+  }
+  std::filesystem::path folder;
+};
+
+TEST_F(Kill, AnywhereAndGoOn) {
   const auto command = [&](const std::string& name) {
     return std::vector<std::string>{WHIT_PROGRAM,
                                     "compress",
@@ -120,9 +138,7 @@ TEST(Kill, AnywhereAndGoOn) {
        {"sensitivity: forward", "sensitivity: blocks", "sensitivity: probes", "compress", "write"})
     for (int moment = 0; moment < 5; ++moment) {
       const std::string name = "stopped";
-      std::filesystem::remove_all(folder / "cache-stopped");
-      std::filesystem::remove_all(folder / "stopped.gguf.journal");
-      std::filesystem::remove(folder / "stopped.gguf");
+      forget(name);
       if (!kill_in_phase(start(command(name)), phase, std::chrono::milliseconds(1 + 50 * moment))) continue;
       ++kills[phase];
       ASSERT_FALSE(std::filesystem::exists(folder / "stopped.gguf")) << phase << " " << moment;
@@ -140,7 +156,49 @@ TEST(Kill, AnywhereAndGoOn) {
   EXPECT_EQ(kills.size(), 5u) << "every phase was hit";
   for (const auto& [phase, count] : kills) EXPECT_GE(count, 4) << phase;
   EXPECT_GE(with_finished_units, 6);
-  std::filesystem::remove_all(folder);
+}
+
+TEST_F(Kill, WhileItTrains) {
+  write_file(folder / "recipe.toml",
+             "whit = 1\n[tune]\ndata = \"self+" + (folder / "text.txt").string() +
+                 "\"\ntokens = 10240\ntext_tokens = 4096\nbatch = 256\ncontext = 128\n"
+                 "[[step]]\nmethod = \"lowrank_admm\"\ntensors = \"*\"\nformat = { name = \"lowrank_sign\", bits = 1 }\n"
+                 "[[step]]\nmethod = \"distill\"\n",
+             false);
+  const auto command = [&](const std::string& name) {
+    return std::vector<std::string>{WHIT_PROGRAM,
+                                    "compress",
+                                    std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
+                                    "--recipe",
+                                    (folder / "recipe.toml").string(),
+                                    "--threads",
+                                    "1",
+                                    "--cache",
+                                    (folder / ("cache-" + name)).string(),
+                                    "-o",
+                                    (folder / (name + ".gguf")).string()};
+  };
+  std::string first;
+  ASSERT_EQ(wait_for(start(command("whole")), &first), 0) << first;
+  const std::string whole = read_file(folder / "whole.gguf");
+  ::setenv("WHIT_TEST_DELAY_MS", "60", 1);
+  ::setenv("WHIT_TEST_CHECKPOINT_SECONDS", "0", 1);
+  int kills = 0, went_on = 0;
+  for (int moment = 0; moment < 6; ++moment) {
+    forget("stopped");
+    if (!kill_in_phase(start(command("stopped")), "tune", std::chrono::milliseconds(50 + 500 * moment))) continue;
+    ++kills;
+    ASSERT_FALSE(std::filesystem::exists(folder / "stopped.gguf")) << moment;
+    const bool saved = std::filesystem::exists(folder / "stopped.gguf.journal" / "tune.checkpoint");
+    std::string log;
+    ASSERT_EQ(wait_for(start(command("stopped")), &log), 0) << moment << "\n" << log;
+    ASSERT_EQ(read_file(folder / "stopped.gguf"), whole) << moment;
+    EXPECT_EQ(log.find("going on after step") != std::string::npos, saved) << moment << "\n" << log;
+    went_on += saved;
+  }
+  std::printf("killed %d times, a checkpoint was there %d times\n", kills, went_on);
+  EXPECT_GE(kills, 4);
+  EXPECT_GE(went_on, 3);
 }
 
 }  // namespace
