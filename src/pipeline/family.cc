@@ -160,7 +160,7 @@ class Maker {
     return best;
   }
 
-  // Linears of 2, 3 or 4 bits by measured loss at so many bits (of plain grids: rotation changes the level, hardly the order);
+  // Linears of 2, 3, 4 or 8 bits by measured loss at so many bits (of plain grids: rotation changes the level, hardly the order);
   // an embedding below 4 bits follows the table's points, from 4 bits on it is chosen with them.
   std::optional<FamilyPlan> rotated(uint64_t budget) const {
     std::optional<FamilyPlan> best;
@@ -193,7 +193,7 @@ class Maker {
         formats.back().push_back(factors_of_bits(embedding, shape));
         choices.back().push_back({formats.back()[0]->bytes(shape), 0.0});
       } else {
-        for (const int bits : is_end(unit) ? std::vector<int>{4, 5, 6} : std::vector<int>{2, 3, 4})
+        for (const int bits : is_end(unit) ? std::vector<int>{4, 5, 6, 8} : std::vector<int>{2, 3, 4, 8})
           if (const auto loss = loss_at(unit, bits)) {
             formats.back().push_back(grid_of_bits(bits));
             choices.back().push_back({formats.back().back()->bytes(shape), *loss});

@@ -1,7 +1,7 @@
 // Families of formats that need training, for `--fit`: which is best at a rate (families.def, measured after training), and
 // the recipe of a family for a number of bytes. Families:
 //   factors   linears and embedding as lowrank_sign
-//   rotated   linears rotated, as grids of 2 to 4 bits with row and column scales; the embedding as factors or a grid
+//   rotated   linears rotated, as grids of 2 to 8 bits with row and column scales; the embedding as factors or a grid
 //   grids     what fit_plan() chooses, not trained
 #pragma once
 
