@@ -238,7 +238,7 @@ class Maker {
     std::optional<double> least;
     for (size_t f = 0; f < formats.size(); ++f) {
       const auto affine = as_affine(formats[f]);
-      if (affine && affine->levels() == 1 << bits && (!least || losses[f] < *least)) least = losses[f];
+      if (affine && affine->levels() == uint32_t{1} << bits && (!least || losses[f] < *least)) least = losses[f];
     }
     return least;
   }
