@@ -41,8 +41,7 @@ if [ -z "$all" ]; then
   exit 0
 fi
 
-run_tests dev -LE '^(cuda|data)$'
-[ ! -d ../shared/data ] || run_tests dev -L '^data$'
+run_tests dev -LE '^cuda$'
 
 build asan-ubsan
 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 run_tests asan-ubsan -L '^fast$'

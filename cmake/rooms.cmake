@@ -23,7 +23,7 @@ function(whit_room name)
   endif()
 endfunction()
 
-# One test program. LABEL is fast (the default), slow, model or data.
+# One test program. LABEL is fast (the default), slow, model or cuda.
 #   whit_test(format_gguf_test SOURCES gguf_test.cc ROOMS format LABEL fast)
 function(whit_test name)
   cmake_parse_arguments(TEST "" "LABEL" "SOURCES;ROOMS" ${ARGN})
