@@ -54,7 +54,7 @@ class FamilyTest : public testing::Test {
     fit.recipe.tune.text_tokens = 2048;
     fit.recipe.tune.context = 128;
     fit.recipe.tune.batch = 256;
-    fit.threads = 2;
+    fit.threads = 1;
     fit.budget = budget;
     fit.minutes = minutes;
     return fit;

@@ -43,7 +43,7 @@ class ReconstructTest : public testing::Test {
       request.recipe.steps.push_back(
           {"blockwise", {}, nullptr, make_reconstructor("blockwise", blockwise)->options(), {}, {}, {}, 0});
     request.cache = folder_ / "cache";
-    request.threads = 2;
+    request.threads = 1;
     return request;
   }
 
