@@ -126,19 +126,20 @@ std::string summary(const Json& result, bool every_unit) {
   return out;
 }
 
+std::string family_table(const Json& families) {
+  Table table{{{"family", false}, {"expected KL"}, {"", false}, {"verdict", false}}, {}};
+  for (const Json& row : families)
+    table.add({row.at("family").get<std::string>(), fmt::format("{:.3f}", row.at("expected_kl").get<double>()),
+               row.at("measured").get<bool>() ? "measured" : "beyond what was measured",
+               row.at("verdict").get<std::string>()});
+  return fmt::format("\nWhat training makes of each family at {:.3f} bits a weight (units alone), measured on "
+                     "SmolLM2-135M-Instruct and WikiText-2:\n",
+                     families.at(0).at("rate").get<double>()) +
+         text_table(table);
+}
+
 std::string explanation(const Json& result) {
-  std::string families;
-  if (result.contains("families")) {
-    Table table{{{"family", false}, {"expected KL"}, {"", false}, {"verdict", false}}, {}};
-    for (const Json& row : result.at("families"))
-      table.add({row.at("family").get<std::string>(), fmt::format("{:.3f}", row.at("expected_kl").get<double>()),
-                 row.at("measured").get<bool>() ? "measured" : "beyond what was measured",
-                 row.at("verdict").get<std::string>()});
-    families = fmt::format("\nWhat training makes of each family at {:.3f} bits a weight (units alone), measured on "
-                           "SmolLM2-135M-Instruct and WikiText-2:\n",
-                           result.at("families").at(0).at("rate").get<double>()) +
-               text_table(table);
-  }
+  const std::string families = result.contains("families") ? family_table(result.at("families")) : "";
   if (!result.contains("probes")) return families;
   Table table{{{"kind", false}, {"probed at", false}, {"measured KL"}, {"predicted"}, {"scale"}}, {}};
   for (const auto& [kind, probe] : result.at("probes").items())

@@ -68,6 +68,13 @@ std::string default_calibration_text(const fs::path& data_folder) {
   return checked_text(std::move(text), rdb.string());
 }
 
+std::string named_text(const std::string& name, const std::string& where) {
+  if (name == "text")
+    throw Error(ErrorKind::usage, "this recipe was made with a text of your own", where, {},
+                "name that text with --data FILE");
+  return name == "novels" ? default_calibration_text() : read_text(name);
+}
+
 std::string default_judging_text(const fs::path& gz) {
   const fs::path path = gz.empty() ? find_text("jargon.txt.gz", "/usr/share/doc/jargon-text") : gz;
   std::error_code ignored;

@@ -17,6 +17,9 @@ std::string read_text(const std::filesystem::path& path);
 // The six novels of the package r-cran-janeaustenr (decoded from its R data file), lines joined by newlines, books in
 // alphabetical order of their R names. Missing package: ErrorKind::io that names it. `rdb_folder` for tests.
 std::string default_calibration_text(const std::filesystem::path& data_folder = {});
+// What a recipe calls its text: "novels", or a plain text file. "text" stands in manifests for a text of the user's own, whose
+// name is not kept: ErrorKind::usage at `where`, such as "tune: data".
+std::string named_text(const std::string& name, const std::string& where);
 // The Jargon File of the package jargon-text.
 std::string default_judging_text(const std::filesystem::path& gz = {});
 

@@ -196,7 +196,8 @@ class Job {
                                   return plan_file_bytes(
                                       frame_, plan, make_manifest(*model_, plan, expected(recipe), pool_.threads()));
                                 }};
-    const double rate = 8.0 * static_cast<double>(budget - std::min(budget, file_overhead(request))) /
+    const FileSizes smallest = smallest_file(request);
+    const double rate = 8.0 * static_cast<double>(budget - std::min(budget, smallest.overhead)) /
                         static_cast<double>(model_->spec.weights());
     families_ = Json::array();
     std::optional<FamilyPlan> family;
@@ -216,7 +217,7 @@ class Job {
     }
     if (!family)
       throw Error(ErrorKind::budget, "the budget cannot be met", "--fit", fmt::format("{} bytes", budget),
-                  fmt::format("the smallest file that can be made of this model has {} bytes", smallest_file(request)));
+                  fmt::format("the smallest file that can be made of this model has {} bytes", smallest.bytes));
     if (!trains)
       progress_.note("formats as small as this need training: without --minutes the file will not speak");
     recipe_ = std::move(family->recipe);
@@ -272,12 +273,9 @@ class Job {
   void draw_windows() {
     if (!windows_.windows.empty()) return;
     CalibrateOptions& options = recipe_.calibrate;
-    if (options.data == "text")
-      throw Error(ErrorKind::usage, "this recipe was made with a text of your own", "calibrate: data", {},
-                  "name that text with --data FILE");
+    const std::string text = named_text(options.data, "calibrate: data");
     const auto tokenizer =
         model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata) : make_tokenizer(model_->tokenizer_files);
-    const std::string text = options.data == "novels" ? default_calibration_text() : read_text(options.data);
     const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
     const auto seed = static_cast<uint64_t>(options.seed);
     const std::vector<int32_t> ids = tokenizer->encode(text, false, false);

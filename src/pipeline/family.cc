@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
 #include <utility>
 
 #include "base/error.h"
 #include "format/lowrank_sign.h"
+#include "pipeline/fit.h"
 
 namespace whit {
 namespace {
@@ -38,13 +38,16 @@ double along(const std::vector<Point>& points, double rate, const std::function<
   return value(a) + (value(b) - value(a)) * (rate - a.rate) / (b.rate - a.rate);
 }
 
+FormatPtr factors_of_rank(uint64_t rank) { return make_format("lowrank_sign", {{"bits", 0}, {"rank", rank}}); }
 FormatPtr factors_of_bits(double bits, Shape shape) {
-  const FormatPtr asked = make_format_from({{"name", "lowrank_sign"}, {"bits", bits}}, "--fit");
-  const uint64_t rank = as_lowrank_sign(asked)->rank(shape);
-  return make_format_from({{"name", "lowrank_sign"}, {"bits", 0}, {"rank", rank}}, "--fit");
+  return factors_of_rank(as_lowrank_sign(make_format("lowrank_sign", {{"bits", bits}}))->rank(shape));
 }
-FormatPtr grid_of_bits(int bits) {
-  return make_format_from({{"name", "grid"}, {"bits", bits}, {"columns", true}}, "--fit");
+FormatPtr grid_of_bits(int bits) { return make_format("grid", {{"bits", bits}, {"columns", true}}); }
+
+uint64_t stored_bytes(const Plan& plan) {
+  uint64_t sum = 0;
+  for (const UnitPlan& unit : plan.units) sum += unit.bytes;
+  return sum;
 }
 
 class Maker {
@@ -62,45 +65,27 @@ class Maker {
     return plan_with(formats);
   }
 
-  uint64_t overhead() const {
-    const FamilyPlan made = smallest();
-    uint64_t stored = 0;
-    for (const UnitPlan& unit : made.plan.units) stored += unit.bytes;
-    return made.bytes - stored;
-  }
-
  private:
   static bool is_end(const UnitSpec& unit) { return unit.block < 0; }
 
-  // One step per format; the order of units stays.
+  // A step a unit; the manifest gathers those that are alike.
   FamilyPlan plan_with(const std::vector<FormatPtr>& formats) const {
     FamilyPlan made;
     made.recipe = request_.asked;
     made.recipe.steps.clear();
     // At these sizes the compressed prefix is another model; its activations say little (docs/design/tune.md).
     made.recipe.calibrate.prefix = "original";
-    if (family_ == "rotated") {
-      Step rotate{"rotate", {}, nullptr, make_transform("rotate", Json::object())->options(), {}, {}, {}, 0};
-      for (const UnitSpec& unit : units_)
-        if (!is_end(unit)) rotate.tensors.push_back(unit.name);
-      made.recipe.steps.push_back(std::move(rotate));
-    }
-    std::map<std::string, size_t> by_label;
-    for (size_t u = 0; u < units_.size(); ++u) {
-      const std::string label = formats[u]->label();
-      if (!by_label.contains(label)) {
-        by_label[label] = made.recipe.steps.size();
-        const std::string method = formats[u]->name() == "lowrank_sign" ? "lowrank_admm" : request_.trains ? "rtn" : "gptq";
-        Json options = Json::object();
-        if (method == "lowrank_admm") options["importance"] = "activations";
-        made.recipe.steps.push_back(
-            {method, {}, formats[u], make_quantizer(method, options)->options(), {}, {}, {}, 0});
-      }
-      made.recipe.steps[by_label[label]].tensors.push_back(units_[u].name);
-    }
-    if (request_.trains)
-      made.recipe.steps.push_back(
-          {"distill", {}, nullptr, make_tuner("distill", Json::object())->options(), {}, {}, {}, 0});
+    const auto add = [&](const std::string& method, std::vector<std::string> tensors, FormatPtr format, Json options) {
+      made.recipe.steps.push_back({method, std::move(tensors), std::move(format), std::move(options), {}, {}, {}, 0});
+    };
+    if (family_ == "rotated")
+      add("rotate", {"blk.*"}, nullptr, make_transform("rotate", Json::object())->options());
+    for (size_t u = 0; u < units_.size(); ++u)
+      if (formats[u]->name() == "lowrank_sign")
+        add("lowrank_admm", {units_[u].name}, formats[u], factor_options_);
+      else
+        add(grid_method_, {units_[u].name}, formats[u], grid_options_);
+    if (request_.trains) add("distill", {}, nullptr, make_tuner("distill", Json::object())->options());
     made.plan = make_plan(request_.model, made.recipe);
     made.bytes = request_.file_bytes(made.plan, made.recipe);
     return made;
@@ -148,7 +133,7 @@ class Maker {
     for (const size_t u : order) {
       const Shape shape{units_[u].rows, units_[u].cols};
       const uint64_t rank = as_lowrank_sign(formats[u])->rank(shape) + 8;
-      const FormatPtr more = make_format_from({{"name", "lowrank_sign"}, {"bits", 0}, {"rank", rank}}, "--fit");
+      const FormatPtr more = factors_of_rank(rank);
       if (best->bytes + more->bytes(shape) - formats[u]->bytes(shape) > budget) continue;
       const FormatPtr before = std::exchange(formats[u], more);
       FamilyPlan made = plan_with(formats);
@@ -175,16 +160,14 @@ class Maker {
 
   // What the table gives the embedding at the rate of a plan.
   double wanted_embedding(const FamilyPlan& made) const {
-    uint64_t stored = 0;
-    for (const UnitPlan& unit : made.plan.units) stored += unit.bytes;
-    const double rate = 8.0 * static_cast<double>(stored) / static_cast<double>(request_.model.spec.weights());
+    const double rate =
+        8.0 * static_cast<double>(stored_bytes(made.plan)) / static_cast<double>(request_.model.spec.weights());
     return along(points_, rate, [](const Point& p) { return p.embedding; }) + 1e-6;
   }
 
   std::optional<FamilyPlan> rotated_with(double embedding, uint64_t budget) const {
     std::vector<std::vector<FormatPtr>> formats;
     std::vector<std::vector<Choice>> choices;
-    std::vector<size_t> least;
     for (const UnitSpec& unit : units_) {
       const Shape shape{unit.rows, unit.cols};
       formats.emplace_back();
@@ -200,40 +183,21 @@ class Maker {
           }
       }
       if (formats.back().empty()) return std::nullopt;
-      least.push_back(0);
     }
     const auto plan_of = [&](const std::vector<size_t>& picks) {
       std::vector<FormatPtr> chosen;
       for (size_t u = 0; u < picks.size(); ++u) chosen.push_back(formats[u][picks[u]]);
       return plan_with(chosen);
     };
-    const auto stored = [&](const std::vector<size_t>& picks) {
-      uint64_t sum = 0;
-      for (size_t u = 0; u < picks.size(); ++u) sum += choices[u][picks[u]].bytes;
-      return sum;
-    };
-    FamilyPlan smallest = plan_of(least);
-    if (smallest.bytes > budget) return std::nullopt;
-    const auto allocator = make_allocator("knapsack", Json::object());
-    uint64_t overhead = smallest.bytes - stored(least);
-    std::optional<FamilyPlan> best = std::move(smallest);
-    for (int round = 0; round < 5 && overhead < budget; ++round) {
-      const std::vector<size_t> picks = allocator->allocate(choices, budget - overhead);
-      if (picks.empty()) break;
-      FamilyPlan made = plan_of(picks);
-      if (made.bytes > budget) {
-        overhead += made.bytes - budget;
-        continue;
-      }
-      best = std::move(made);
-      break;
-    }
-    return best;
+    const std::vector<size_t> picks = pick_within(request_.allocate, choices, budget,
+                                                  [&](const std::vector<size_t>& some) { return plan_of(some).bytes; });
+    if (picks.empty()) return std::nullopt;
+    return plan_of(picks);
   }
 
   // The least measured loss of a grid of so many bits.
   std::optional<double> loss_at(const UnitSpec& unit, int bits) const {
-    const auto& formats = is_end(unit) ? request_.allocate.embedding_formats : request_.allocate.formats;
+    const std::vector<FormatPtr>& formats = formats_of(request_.allocate, unit);
     const auto& losses = request_.sensitivity.units.at(unit.name).loss;
     std::optional<double> least;
     for (size_t f = 0; f < formats.size(); ++f) {
@@ -247,6 +211,9 @@ class Maker {
   const std::string family_;
   const std::vector<Point> points_;
   const std::vector<UnitSpec> units_;
+  const std::string grid_method_ = request_.trains ? "rtn" : "gptq";
+  const Json grid_options_ = make_quantizer(grid_method_, Json::object())->options();
+  const Json factor_options_ = make_quantizer("lowrank_admm", {{"importance", "activations"}})->options();
 };
 
 }  // namespace
@@ -262,8 +229,10 @@ std::vector<FamilyOffer> family_offers(double rate) {
   return offers;
 }
 
-uint64_t file_overhead(const FamilyRequest& request) { return Maker(request, "factors").overhead(); }
-uint64_t smallest_file(const FamilyRequest& request) { return Maker(request, "factors").smallest().bytes; }
+FileSizes smallest_file(const FamilyRequest& request) {
+  const FamilyPlan made = Maker(request, "factors").smallest();
+  return {made.bytes, made.bytes - stored_bytes(made.plan)};
+}
 
 std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget) {
   WHIT_CHECK(family == "factors" || family == "rotated");

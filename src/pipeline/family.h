@@ -37,10 +37,12 @@ struct FamilyPlan {
   Plan plan;
   uint64_t bytes = 0;
 };
-// What a file of the model has beside its units, about: metadata, tokenizer, norms, manifest.
-uint64_t file_overhead(const FamilyRequest& request);
-// Bytes of the smallest file: factors of rank 8.
-uint64_t smallest_file(const FamilyRequest& request);
+// Of the smallest file, factors of rank 8: its bytes, and what of them is not the units' (metadata, tokenizer, norms,
+// manifest; in other files about as much).
+struct FileSizes {
+  uint64_t bytes = 0, overhead = 0;
+};
+FileSizes smallest_file(const FamilyRequest& request);
 // The largest plan of the family ("factors" or "rotated") whose file has at most `budget` bytes, nothing where there is none.
 std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/checked.h"
 
@@ -30,7 +31,7 @@ UnitChoices choices_of(const Model& model, const Step& allocate, const UnitSpec&
     result.formats.push_back(source);
     result.choices.push_back({padded_bytes(*source, shape), 0.0});
   }
-  const auto& formats = unit.block < 0 ? allocate.embedding_formats : allocate.formats;
+  const auto& formats = formats_of(allocate, unit);
   const auto& losses = sensitivity.units.at(unit.name).loss;
   for (size_t f = 0; f < formats.size(); ++f) {
     if (!result.formats.empty() && formats[f]->label() == result.formats[0]->label()) continue;
@@ -61,6 +62,22 @@ Plan plan_of(const std::vector<UnitSpec>& units, const std::vector<UnitChoices>&
   return plan;
 }
 
+std::vector<size_t> smallest_picks(std::span<const std::vector<Choice>> choices) {
+  std::vector<size_t> picks;
+  for (const std::vector<Choice>& of_unit : choices) {
+    const auto least = std::min_element(of_unit.begin(), of_unit.end(),
+                                        [](const Choice& a, const Choice& b) { return a.bytes < b.bytes; });
+    picks.push_back(static_cast<size_t>(least - of_unit.begin()));
+  }
+  return picks;
+}
+
+double loss_of(std::span<const std::vector<Choice>> choices, const std::vector<size_t>& picks) {
+  double loss = 0;
+  for (size_t u = 0; u < picks.size(); ++u) loss += choices[u][picks[u]].loss;
+  return loss;
+}
+
 }  // namespace
 
 std::string make_manifest(const Model& model, const Plan& plan, const Recipe& recipe, int threads) {
@@ -76,62 +93,61 @@ uint64_t plan_file_bytes(const OutputFrame& frame, const Plan& plan, const std::
   return model_file_bytes(plan_output(frame, plan, manifest, {}));
 }
 
+std::vector<size_t> pick_within(const Step& allocate, std::span<const std::vector<Choice>> choices, uint64_t budget,
+                                const std::function<uint64_t(const std::vector<size_t>& picks)>& file_bytes) {
+  const auto weight_bytes = [&](const std::vector<size_t>& picks) {
+    uint64_t sum = 0;
+    for (size_t u = 0; u < picks.size(); ++u) sum += choices[u][picks[u]].bytes;
+    return sum;
+  };
+  std::vector<size_t> best = smallest_picks(choices);
+  const uint64_t least = file_bytes(best);
+  if (least > budget) return {};
+  const auto allocator = make_allocator(allocate.method, allocate.options);
+  uint64_t overhead = least - weight_bytes(best);
+  std::optional<double> best_loss;
+  for (int round = 0; round < 6; ++round) {
+    if (budget <= overhead) break;
+    std::vector<size_t> picks = allocator->allocate(choices, budget - overhead);
+    if (picks.empty()) break;
+    const uint64_t bytes = file_bytes(picks);
+    const uint64_t true_overhead = bytes - std::min(bytes, weight_bytes(picks));
+    const double loss = loss_of(choices, picks);
+    if (bytes <= budget && (!best_loss || loss < *best_loss)) {
+      best = std::move(picks);
+      best_loss = loss;
+    }
+    if (bytes <= budget && true_overhead >= overhead) break;
+    overhead = bytes > budget ? std::max(true_overhead, overhead + (bytes - budget)) : true_overhead;
+  }
+  return best;
+}
+
 FitResult fit_plan(const OutputFrame& frame, const Step& allocate, const Recipe& recipe,
                    const Sensitivity& sensitivity, uint64_t budget, int threads) {
   const Model& model = frame.model();
   const std::vector<UnitSpec> units = units_of(model.spec);
   std::vector<UnitChoices> choices;
   std::vector<std::vector<Choice>> table;
-  std::vector<size_t> smallest;
   for (const UnitSpec& unit : units) {
     choices.push_back(choices_of(model, allocate, unit, sensitivity));
     table.push_back(choices.back().choices);
-    const auto least = std::min_element(table.back().begin(), table.back().end(),
-                                        [](const Choice& a, const Choice& b) { return a.bytes < b.bytes; });
-    smallest.push_back(static_cast<size_t>(least - table.back().begin()));
   }
-  const auto file_bytes = [&](const Plan& plan) {
+  const auto file_bytes = [&](const std::vector<size_t>& picks) {
+    const Plan plan = plan_of(units, choices, picks, model, allocate);
     return plan_file_bytes(frame, plan, make_manifest(model, plan, recipe, threads));
   };
-  const auto weight_bytes = [&](const std::vector<size_t>& picks) {
-    uint64_t sum = 0;
-    for (size_t u = 0; u < picks.size(); ++u) sum += table[u][picks[u]].bytes;
-    return sum;
-  };
-
-  // Everything but the units' bytes (metadata, tokenizer, norms, manifest) depends a little on the plan, so the part of
-  // the budget that is left for units is found by iteration.
-  const Plan least_plan = plan_of(units, choices, smallest, model, allocate);
-  const uint64_t least = file_bytes(least_plan);
-  if (least > budget)
+  const std::vector<size_t> picks = pick_within(allocate, table, budget, file_bytes);
+  if (picks.empty())
     throw Error(ErrorKind::budget, "the budget cannot be met", "--fit", fmt::format("{} bytes", budget),
-                fmt::format("the smallest file that can be made of this model has {} bytes", least));
-  const auto allocator = make_allocator(allocate.method, allocate.options);
-  uint64_t overhead = least - weight_bytes(smallest);
-  FitResult best;
-  for (int round = 0; round < 6; ++round) {
-    if (budget <= overhead) break;
-    const std::vector<size_t> picks = allocator->allocate(table, budget - overhead);
-    if (picks.empty()) break;
-    Plan plan = plan_of(units, choices, picks, model, allocate);
-    const uint64_t bytes = file_bytes(plan);
-    const uint64_t true_overhead = bytes - std::min(bytes, weight_bytes(picks));
-    double loss = 0;
-    for (size_t u = 0; u < picks.size(); ++u) loss += table[u][picks[u]].loss;
-    if (bytes <= budget && (best.plan.units.empty() || loss < best.predicted_loss)) {
-      best.plan = std::move(plan);
-      best.predicted_loss = loss;
-    }
-    if (bytes <= budget && true_overhead >= overhead) break;
-    overhead = bytes > budget ? std::max(true_overhead, overhead + (bytes - budget)) : true_overhead;
-  }
-  if (best.plan.units.empty()) {
-    best.plan = least_plan;
-    for (size_t u = 0; u < smallest.size(); ++u) best.predicted_loss += table[u][smallest[u]].loss;
-  }
-  best.lossless =
-      std::all_of(best.plan.units.begin(), best.plan.units.end(), [](const UnitPlan& unit) { return unit.copied; });
-  return best;
+                fmt::format("the smallest file that can be made of this model has {} bytes",
+                            file_bytes(smallest_picks(table))));
+  FitResult fit;
+  fit.plan = plan_of(units, choices, picks, model, allocate);
+  fit.predicted_loss = loss_of(table, picks);
+  fit.lossless =
+      std::all_of(fit.plan.units.begin(), fit.plan.units.end(), [](const UnitPlan& unit) { return unit.copied; });
+  return fit;
 }
 
 }  // namespace whit

@@ -23,10 +23,6 @@ constexpr uint64_t kSampledEmbeddingRows = 2048;
 
 bool is_end(const UnitSpec& unit) { return unit.block < 0; }
 
-const std::vector<FormatPtr>& formats_of(const Step& step, const UnitSpec& unit) {
-  return is_end(unit) ? step.embedding_formats : step.formats;
-}
-
 // The format whose KL is measured for a kind: the middle one by size, where the curve of loss against bits turns.
 FormatPtr probe_format(const Step& step, const UnitSpec& unit) {
   std::vector<FormatPtr> formats = formats_of(step, unit);
@@ -347,6 +343,10 @@ class Measurement {
 };
 
 }  // namespace
+
+const std::vector<FormatPtr>& formats_of(const Step& allocate, const UnitSpec& unit) {
+  return is_end(unit) ? allocate.embedding_formats : allocate.formats;
+}
 
 Sensitivity measure_sensitivity(const SensitivityContext& context) { return Measurement(context).run(); }
 

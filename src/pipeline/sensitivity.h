@@ -22,6 +22,9 @@
 
 namespace whit {
 
+// The formats of an allocate step that a unit may take.
+const std::vector<FormatPtr>& formats_of(const Step& allocate, const UnitSpec& unit);
+
 struct UnitSensitivity {
   std::vector<double> loss;  // per format of the allocate step, nats; the source's own format costs 0
 };

@@ -148,13 +148,10 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
   const bool self = options.data == "self" || options.data.starts_with("self+");
   const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
-  if (file == "text")
-    throw Error(ErrorKind::usage, "this recipe was made with a text of your own", "tune: data", options.data,
-                "name that text with --data FILE");
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto tokenizer = tokenizer_of(writer);
   std::vector<int32_t> ids;
-  if (!file.empty()) ids = tokenizer->encode(file == "novels" ? default_calibration_text() : read_text(file), false, false);
+  if (!file.empty()) ids = tokenizer->encode(named_text(file, "tune: data"), false, false);
   Windows text;
   if (self)
     text = written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);

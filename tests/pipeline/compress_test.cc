@@ -16,6 +16,7 @@
 #include "format/safetensors.h"
 #include "model/torch/executor.h"
 #include "pipeline/fit.h"
+#include "pipeline/toys.h"
 #include "runtime/runtime.h"
 
 namespace whit {
@@ -40,21 +41,12 @@ class StopAt final : public Progress {
   int left_;
 };
 
-class CompressTest : public testing::Test {
+class CompressTest : public tests::FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_compress_" + std::to_string(::getpid()) +
-                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    std::string text;
-    const char* words[] = {"once", "upon", "a",    "time", "there", "was", "little", "girl", "who", "liked",
-                           "to",   "play", "with", "her",  "dog",   "and", "the",    "ball", "in",  "park"};
-    Rng rng(7);
-    for (int i = 0; i < 9000; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
-    write_file(folder_ / "text.txt", text, false);
+    FolderTest::SetUp();
+    write_file(folder_ / "text.txt", tests::toy_text(7, 9000), false);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) {
     CompressRequest result;
@@ -86,7 +78,6 @@ class CompressTest : public testing::Test {
     return rows;
   }
 
-  std::filesystem::path folder_;
 };
 
 TEST_F(CompressTest, CopyInF32GivesTheSameLogits) {

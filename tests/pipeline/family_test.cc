@@ -4,13 +4,11 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "base/rng.h"
 #include "pipeline/compress.h"
+#include "pipeline/toys.h"
 
 namespace whit {
 namespace {
-
-const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
 
 TEST(Family, TheTableSaysWhichIsBestAtARate) {
   const auto best = [](double rate) { return family_offers(rate).front(); };
@@ -27,23 +25,16 @@ TEST(Family, TheTableSaysWhichIsBestAtARate) {
   }
 }
 
-class FamilyTest : public testing::Test {
+class FamilyTest : public tests::FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_family_" + std::to_string(::getpid()) +
-                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(folder_);
-    std::string text;
-    const char* words[] = {"once", "upon", "a", "time", "there", "was", "little", "girl", "who", "liked", "dogs"};
-    Rng rng(7);
-    for (int i = 0; i < 6000; ++i) text += std::string(words[rng.below(11)]) + (rng.below(9) == 0 ? ". " : " ");
-    write_file(folder_ / "text.txt", text, false);
+    FolderTest::SetUp();
+    write_file(folder_ / "text.txt", tests::toy_text(7, 6000), false);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   CompressRequest request(const std::string& budget, double minutes) const {
     CompressRequest fit;
-    fit.model = kData / "models/stories260K.gguf";
+    fit.model = tests::kStories;
     fit.output = folder_ / (budget + ".gguf");
     fit.cache = folder_ / "cache";
     fit.recipe = preset_recipe("fit");
@@ -65,7 +56,6 @@ class FamilyTest : public testing::Test {
     return "none";
   }
 
-  std::filesystem::path folder_;
   SilentProgress progress_;
 };
 

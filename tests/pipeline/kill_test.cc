@@ -101,6 +101,17 @@ class Kill : public testing::Test {
     ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
     std::filesystem::remove_all(folder);
   }
+  // The command that makes name.gguf.
+  std::vector<std::string> compress(const std::string& name, const std::vector<std::string>& how) const {
+    std::vector<std::string> command = {WHIT_PROGRAM, "compress",
+                                        std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf"};
+    command.insert(command.end(), how.begin(), how.end());
+    for (const std::string& more : {std::string("--threads"), std::string("1"), std::string("--cache"),
+                                    (folder / ("cache-" + name)).string(), std::string("-o"),
+                                    (folder / (name + ".gguf")).string()})
+      command.push_back(more);
+    return command;
+  }
   void forget(const std::string& name) const {
     std::filesystem::remove_all(folder / ("cache-" + name));
     std::filesystem::remove_all(folder / (name + ".gguf.journal"));
@@ -111,23 +122,8 @@ class Kill : public testing::Test {
 
 TEST_F(Kill, AnywhereAndGoOn) {
   const auto command = [&](const std::string& name) {
-    return std::vector<std::string>{WHIT_PROGRAM,
-                                    "compress",
-                                    std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
-                                    "--fit",
-                                    "200KB",
-                                    "--data",
-                                    (folder / "text.txt").string(),
-                                    "--calibration-tokens",
-                                    "2048",
-                                    "--context",
-                                    "128",
-                                    "--threads",
-                                    "1",
-                                    "--cache",
-                                    (folder / ("cache-" + name)).string(),
-                                    "-o",
-                                    (folder / (name + ".gguf")).string()};
+    return compress(name, {"--fit", "200KB", "--data", (folder / "text.txt").string(), "--calibration-tokens", "2048",
+                           "--context", "128"});
   };
   ASSERT_EQ(wait_for(start(command("whole"))), 0);
   const std::string whole = read_file(folder / "whole.gguf");
@@ -166,17 +162,7 @@ TEST_F(Kill, WhileItTrains) {
                  "[[step]]\nmethod = \"distill\"\n",
              false);
   const auto command = [&](const std::string& name) {
-    return std::vector<std::string>{WHIT_PROGRAM,
-                                    "compress",
-                                    std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf",
-                                    "--recipe",
-                                    (folder / "recipe.toml").string(),
-                                    "--threads",
-                                    "1",
-                                    "--cache",
-                                    (folder / ("cache-" + name)).string(),
-                                    "-o",
-                                    (folder / (name + ".gguf")).string()};
+    return compress(name, {"--recipe", (folder / "recipe.toml").string()});
   };
   std::string first;
   ASSERT_EQ(wait_for(start(command("whole")), &first), 0) << first;

@@ -19,16 +19,12 @@ namespace {
 using tests::kStories;
 using tests::StopAfter;
 
-class ReconstructTest : public testing::Test {
+class ReconstructTest : public tests::FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_blocks_" + std::to_string(::getpid()) +
-                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
+    FolderTest::SetUp();
     write_file(folder_ / "text.txt", tests::toy_text(7, 20000), false);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   CompressRequest request(const std::string& preset, const std::string& name, Json blockwise = nullptr) {
     CompressRequest request;
@@ -119,7 +115,6 @@ class ReconstructTest : public testing::Test {
     return rows;
   }
 
-  std::filesystem::path folder_;
 };
 
 Vectors norms(const std::filesystem::path& file) {

@@ -8,6 +8,7 @@
 #include "format/gguf.h"
 #include "model/torch/executor.h"
 #include "pipeline/compress.h"
+#include "pipeline/toys.h"
 #include "runtime/runtime.h"
 
 namespace whit {
@@ -31,20 +32,16 @@ class StopAt final : public Progress {
   int left_;
 };
 
-class RotateTest : public testing::Test {
+class RotateTest : public tests::FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_rotate_" + std::to_string(::getpid()) +
-                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
+    FolderTest::SetUp();
     std::string text;
     const char* words[] = {"once", "upon", "a", "time", "there", "was", "little", "girl", "who", "liked"};
     Rng rng(7);
     for (int i = 0; i < 3000; ++i) text += std::string(words[rng.below(10)]) + (rng.below(9) == 0 ? ". " : " ");
     write_file(folder_ / "text.txt", text, false);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   CompressRequest request(const std::filesystem::path& model, const std::string& recipe, const std::string& name) {
     CompressRequest result;
@@ -91,7 +88,6 @@ class RotateTest : public testing::Test {
     }
   }
 
-  std::filesystem::path folder_;
 };
 
 std::string rotated_f32(bool inputs, bool outputs, bool ends) {

@@ -1,6 +1,9 @@
 // What tests of whole jobs share: a small real model, a text of its words, a run that is stopped.
 #pragma once
 
+#include <gtest/gtest.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <string>
 
@@ -21,6 +24,21 @@ inline std::string toy_text(uint64_t seed, int count) {
   for (int i = 0; i < count; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
   return text;
 }
+
+// An empty folder of the test's own.
+class FolderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = std::filesystem::temp_directory_path() /
+              (std::string("whit_") + test->test_suite_name() + test->name() + std::to_string(::getpid()));
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path folder_;
+};
 
 // Throws ErrorKind::interrupted at the n-th opportunity.
 class StopAfter final : public Progress {

@@ -15,16 +15,12 @@ namespace {
 using tests::kStories;
 using tests::StopAfter;
 
-class TuneTest : public testing::Test {
+class TuneTest : public tests::FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_tune_" + std::to_string(::getpid()) +
-                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
+    FolderTest::SetUp();
     write_file(folder_ / "text.txt", tests::toy_text(7, 20000), false);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::filesystem::path compressed(const std::string& preset) {
     CompressRequest request;
@@ -61,7 +57,6 @@ class TuneTest : public testing::Test {
     return tune(request, silent);
   }
 
-  std::filesystem::path folder_;
 };
 
 TEST_F(TuneTest, LowersTheHeldOutLossOfEveryFormat) {

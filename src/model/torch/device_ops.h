@@ -26,7 +26,7 @@ at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t s
 // softmax(q k^T scale) v without a mask: q [n, h, queries, size], k and v [n, h, keys, size] (any strides but the last).
 at::Tensor cuda_decode_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
 at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
-// silu(gate) * up of both [n, 2 width], gate first. Differentiable.
+// silu(gate) * up of both [n, 2 width] in bfloat16, gate first. Differentiable.
 at::Tensor cuda_silu_multiply(const at::Tensor& both);
 // Rows in bfloat16: ratio [n] in float = |x - t|^2 / |t|^2 and, if wanted, pull [n, width] = scale (x - t) / |t|^2.
 void cuda_relative_error(const at::Tensor& x, const at::Tensor& t, double scale, bool with_pull, at::Tensor& pull,

@@ -240,7 +240,7 @@ Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights
   at::Tensor activated;
   if (spec.gated) {
     const at::Tensor both = through("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed);
-    activated = torch_room::on_cuda(both)
+    activated = both.scalar_type() == at::kBFloat16  // on CUDA alone
                     ? torch_room::cuda_silu_multiply(both)
                     : at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
   } else {

@@ -88,7 +88,7 @@ const Unrotator::Known& Unrotator::known(const RotationPtr& rotation) {
 }
 
 Tensor Unrotator::operator()(const Tensor& given, const UnitRotation& rotation) {
-  if (!rotation.inputs && rotation.outputs.empty()) return given;
+  if (!rotation) return given;
   const Tensor stored = wrap(unwrap(given).to(torch_room::compute_type()));
   const Tensor weights = rotation.inputs ? known(rotation.inputs).after(stored) : stored;
   if (rotation.outputs.empty()) return weights;

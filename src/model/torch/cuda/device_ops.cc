@@ -19,7 +19,6 @@
 #include <ATen/ops/polar.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
@@ -207,9 +206,8 @@ at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps
 }
 
 at::Tensor cuda_silu_multiply(const at::Tensor& both) {
-  if (both.scalar_type() == at::kBFloat16) return SiluMultiply::apply(both);
-  const int64_t width = both.size(1) / 2;
-  return at::silu(both.narrow(1, 0, width)) * both.narrow(1, width, width);
+  WHIT_CHECK(both.scalar_type() == at::kBFloat16);
+  return SiluMultiply::apply(both);
 }
 
 void cuda_relative_error(const at::Tensor& x, const at::Tensor& t, double scale, bool with_pull, at::Tensor& pull,

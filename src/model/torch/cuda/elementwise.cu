@@ -1,4 +1,4 @@
-// A block's element-wise work in one sweep each. As single operations of LibTorch the same work moved three to ten times the
+// A block's element-wise work in one sweep each. As single operations of LibTorch the same work moved two to ten times the
 // bytes: silu and product 250 instead of 150 MB a block and 16384 tokens, the rotary embedding some 250 instead of 60 (it
 // went over float and complex numbers), the comparison of hidden states 550 instead of 57.
 #include "model/torch/cuda/elementwise.h"
