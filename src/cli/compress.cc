@@ -29,7 +29,7 @@ constexpr int kThoroughTokens = 32768;
 
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
-  app.add_option("--data", o.data, "plain text to calibrate on (default: the novels that set-up installed)");
+  app.add_option("--data", o.data, "calibrate on: plain text, self (the original writes it) or self+FILE (default: the novels that set-up installed)");
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
@@ -51,10 +51,16 @@ Recipe recipe_of(const CompressOptions& o) {
                 "--fit 60MB");
   Recipe recipe = !o.recipe.empty() ? read_recipe(o.recipe) : preset_recipe(o.preset.empty() ? "fit" : o.preset);
   if (!o.data.empty()) {
-    recipe.calibrate.data = o.data;
-    // A recipe out of a manifest: what trained it was the same kind of text, whose name was not kept.
-    if (recipe.tune.data == "text") recipe.tune.data = o.data;
-    if (recipe.tune.data == "self+text") recipe.tune.data = "self+" + o.data;
+    // A recipe out of a manifest says what kind of text it was made with, whose name was not kept.
+    const auto name = [&](std::string& data) {
+      if (data == "text") data = o.data;
+      if (data == "self+text") data = "self+" + o.data;
+    };
+    name(recipe.tune.data);
+    if (recipe.calibrate.data_hash.empty() || recipe.calibrate.data == "novels")
+      recipe.calibrate.data = o.data;
+    else
+      name(recipe.calibrate.data);
   }
   if (o.thorough) recipe.calibrate.tokens = kThoroughTokens;
   if (o.tokens > 0) recipe.calibrate.tokens = o.tokens;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "data/tokenizer.h"
 #include "model/torch/device.h"
+#include "model/torch/writer.h"
 #include "pipeline/family.h"
 #include "pipeline/fit.h"
 #include "pipeline/layerwise.h"
@@ -54,6 +55,8 @@ class Job {
       peak = std::max(peak, baseline_ + reconstruct_bytes(*model_, plan, recipe_.calibrate, reconstructor->task()));
     if (tuning && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + tune_bytes(*model_, plan, true, recipe_.tune));
+    if (self_written(recipe_.calibrate.data) && !windows_.windows.empty() && learning_device() == "cpu")
+      peak = std::max(peak, baseline_ + TextWriter::bytes(model_->spec, static_cast<size_t>(recipe_.calibrate.context)));
     result["predicted_peak_bytes"] = peak;
     result["peak_bytes"] = nullptr;
     result["seconds"] = nullptr;
@@ -273,17 +276,31 @@ class Job {
   void draw_windows() {
     if (!windows_.windows.empty()) return;
     CalibrateOptions& options = recipe_.calibrate;
-    const std::string text = named_text(options.data, "calibrate: data");
-    const auto tokenizer =
-        model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata) : make_tokenizer(model_->tokenizer_files);
     const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
     const auto seed = static_cast<uint64_t>(options.seed);
-    const std::vector<int32_t> ids = tokenizer->encode(text, false, false);
-    windows_ = calibration_windows(ids, tokenizer->bos(), tokens, context, seed);
+    std::vector<int32_t> ids;
+    int32_t bos = -1;
+    if (self_written(options.data)) {
+      // Whole windows with beginnings of their own, and some for probes whether they are asked for or not: a recipe out of a
+      // --fit file draws from the same ones.
+      TuneOptions text;
+      text.data = options.data;
+      text.context = options.context;
+      text.seed = options.seed;
+      for (const auto& window : training_text(*model_, text, tokens + probe_tokens(context), 0, cache_, progress_).train)
+        ids.insert(ids.end(), window.begin(), window.end());
+    } else {
+      const std::string text = named_text(options.data, "calibrate: data");
+      const auto tokenizer =
+          model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata) : make_tokenizer(model_->tokenizer_files);
+      ids = tokenizer->encode(text, false, false);
+      bos = tokenizer->bos();
+    }
+    windows_ = calibration_windows(ids, bos, tokens, context, seed);
     if (!options.data_hash.empty() && options.data_hash != windows_.hash)
       throw Error(ErrorKind::usage, "the calibration text is not the one that the recipe was made with", options.data,
                   windows_.hash, "wanted " + options.data_hash);
-    if (allocates()) draw_probe_windows(ids, tokenizer->bos(), tokens, context, seed);
+    if (allocates()) draw_probe_windows(ids, bos, tokens, context, seed);
   }
 
   // Windows of the same text that calibration does not see: 2048 tokens, or what a short text leaves.
@@ -294,7 +311,7 @@ class Job {
       throw Error(ErrorKind::input, "the calibration text leaves nothing to measure sensitivities on",
                   recipe_.calibrate.data, fmt::format("{} windows of {} tokens, all calibrated on", all, context),
                   "a longer text, or fewer --calibration-tokens");
-    const uint64_t probes = std::min(all - calibrated, std::max(kProbeTokens, context) / context);
+    const uint64_t probes = std::min(all - calibrated, probe_tokens(context) / context);
     const std::set<std::vector<int32_t>> used(windows_.windows.begin(), windows_.windows.end());
     CalibrationWindows drawn = calibration_windows(ids, bos, tokens + probes * context, context, seed + 1);
     probe_windows_.context = context;
@@ -308,12 +325,12 @@ class Job {
   CalibrateOptions settled(CalibrateOptions options) const {
     if (!windows_.windows.empty()) {
       options.data_hash = windows_.hash;
-      if (options.data != "novels") options.data = "text";
+      options.data = nameless(options.data);
     }
     return options;
   }
   void settle_data() {
-    if (windows_.windows.empty() && recipe_.calibrate.data != "novels") recipe_.calibrate.data = "text";
+    if (windows_.windows.empty()) recipe_.calibrate.data = nameless(recipe_.calibrate.data);
     recipe_.calibrate = settled(recipe_.calibrate);
   }
 

@@ -102,7 +102,7 @@ class Measurement {
   // Of the calibration windows as many as sensitivities are measured on elsewhere.
   CalibrationWindows few_windows() const {
     CalibrationWindows few = context_.windows;
-    const uint64_t count = std::max(kProbeTokens, few.context) / few.context;
+    const uint64_t count = probe_tokens(few.context) / few.context;
     if (few.windows.size() > count) few.windows.resize(count);
     return few;
   }

@@ -57,7 +57,7 @@ uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOpt
                     block + block_grams + 2 * tokens * row + std::max(block_unit, block_scratch_bytes(spec, context)));
   }
   if (measures) {
-    const uint64_t probe = std::max(kProbeTokens, context);
+    const uint64_t probe = probe_tokens(context);
     // Forward and backward: the inputs of all blocks. Then per block: calibration, held-out and one stream per kind.
     peak = std::max(peak, (spec.layers + 3) * probe * row + 3 * block + 4 * block_scratch_bytes(spec, context));
     peak = std::max(peak, 2 * block + 2 * block_grams + (tokens + 6 * probe) * row + block_unit);

@@ -6,6 +6,7 @@
 namespace whit {
 
 constexpr uint64_t kProbeTokens = 2048;  // on which sensitivities and real KL are measured
+constexpr uint64_t probe_tokens(uint64_t context) { return context > kProbeTokens ? context : kProbeTokens; }
 
 // `baseline`: what the process holds before the job. `measures`: the job measures sensitivities (an allocate step).
 uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOptions& calibrate, uint64_t baseline,

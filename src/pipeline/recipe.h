@@ -25,7 +25,7 @@ struct CalibrateOptions {
 
   template <class V>
   void visit(V& v) {
-    v("data", data, "a plain text file, or novels");
+    v("data", data, "a plain text file, novels, self (the original writes it), or self+FILE");
     v("data_hash", data_hash, "hash of the token windows that this recipe was made with");
     v("tokens", tokens, "calibration tokens", Range{1, 1e9});
     v("context", context, "tokens of a calibration window", Range{2, 1e6});

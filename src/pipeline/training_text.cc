@@ -131,6 +131,8 @@ Windows written_by(const Model& model, const Tokenizer& tokenizer, std::span<con
 
 }  // namespace
 
+bool self_written(const std::string& data) { return data == "self" || data.starts_with("self+"); }
+
 std::string nameless(const std::string& data) {
   if (data == "self" || data == "novels" || data == "self+novels") return data;
   return data.starts_with("self+") ? "self+text" : "text";
@@ -146,7 +148,7 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   const uint64_t different =
       options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMost);
   const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
-  const bool self = options.data == "self" || options.data.starts_with("self+");
+  const bool self = self_written(options.data);
   const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto tokenizer = tokenizer_of(writer);

@@ -44,6 +44,9 @@ struct TrainingText {
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress);
 
+// "self" or "self+FILE": the original writes all or half of it.
+bool self_written(const std::string& data);
+
 // How a manifest calls the text: it names no files, so a text of the user's own is "text" or "self+text".
 std::string nameless(const std::string& data);
 

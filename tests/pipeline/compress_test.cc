@@ -195,6 +195,27 @@ TEST_F(CompressTest, InterruptedAnywhereItEndsInTheSameBytes) {
   EXPECT_EQ(read_file(folder_ / "stopped.gguf"), whole);
 }
 
+TEST_F(CompressTest, CalibratesOnTextOfItsOwnAndTheRecipeRepeatsIt) {
+  CompressRequest fit = request("models/stories260K.gguf", "fit", "own.gguf");
+  fit.recipe.calibrate.data = "self";
+  fit.budget = "180KB";
+  run(fit);
+  fit.recipe.calibrate.data = (folder_ / "text.txt").string();
+  fit.output = folder_ / "other.gguf";
+  run(fit);
+  EXPECT_NE(read_file(folder_ / "own.gguf"), read_file(folder_ / "other.gguf"));
+  const ModelPtr made = load_model(folder_ / "own.gguf");
+  CompressRequest again = request("models/stories260K.gguf", "copy-f32", "again.gguf");
+  again.recipe = recipe_from_json(Json::parse(made->metadata.string("whit.manifest")).at("recipe"), "manifest");
+  EXPECT_EQ(again.recipe.calibrate.data, "self");
+  std::filesystem::remove_all(folder_ / "cache");
+  run(again);
+  EXPECT_EQ(read_file(folder_ / "again.gguf"), read_file(folder_ / "own.gguf"));
+  again.recipe.calibrate.seed = 1;
+  again.output = folder_ / "seed.gguf";
+  EXPECT_THROW(run(again), Error) << "another text than the recipe was made with";
+}
+
 TEST_F(CompressTest, FitMeetsEveryBudgetAndTheRecipeRepeatsIt) {
   double last = 1e300;
   for (const char* budget : {"130KB", "180KB", "260KB", "400KB"}) {

@@ -22,6 +22,14 @@ using torch_room::compute_type;
 // Bytes of keys and values that are held at a time.
 constexpr uint64_t kCacheCpu = uint64_t{1} << 30, kCacheCuda = uint64_t{40} << 30;
 
+// Keys and values of one sequence.
+uint64_t sequence_bytes(const ModelSpec& spec, size_t length, uint64_t number_bytes) {
+  return spec.layers * length * 2 * spec.kv_heads * spec.head_size * number_bytes;
+}
+size_t sequences_in(uint64_t bytes, uint64_t each) {
+  return std::clamp<uint64_t>(bytes / std::max<uint64_t>(1, each), 1, 4096);
+}
+
 }  // namespace
 
 struct TextWriter::State {
@@ -67,10 +75,14 @@ TextWriter::TextWriter(const Model& model) : state_(std::make_unique<State>(mode
 TextWriter::~TextWriter() = default;
 
 size_t TextWriter::at_once(size_t length) const {
-  const ModelSpec& spec = state_->decoder.spec();
   const bool cpu = compute_type() == at::kFloat;
-  const uint64_t each = spec.layers * length * 2 * spec.kv_heads * spec.head_size * (cpu ? 4 : 2);
-  return std::clamp<uint64_t>((cpu ? kCacheCpu : kCacheCuda) / std::max<uint64_t>(1, each), 1, 4096);
+  return sequences_in(cpu ? kCacheCpu : kCacheCuda, sequence_bytes(state_->decoder.spec(), length, cpu ? 4 : 2));
+}
+
+uint64_t TextWriter::bytes(const ModelSpec& spec, size_t length) {
+  const uint64_t each = sequence_bytes(spec, length, sizeof(float));
+  // Logits, the noise, probabilities and what softmax makes on the way.
+  return spec.weights() * sizeof(float) + sequences_in(kCacheCpu, each) * (each + 4 * spec.vocabulary * sizeof(float));
 }
 
 std::vector<int32_t> TextWriter::write(std::span<const std::vector<int32_t>> starts, size_t length, uint64_t seed,

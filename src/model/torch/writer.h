@@ -20,6 +20,8 @@ class TextWriter {
 
   // Sequences that one call of write() should be given.
   size_t at_once(size_t length) const;
+  // Bytes that a writer needs on the CPU for that many sequences: weights, keys and values, logits.
+  static uint64_t bytes(const ModelSpec& spec, size_t length);
   // Goes on from every start (at least one id each, all shorter than `length`) by sampling at temperature 1 until each
   // sequence has `length` ids: [starts, length]. The same seed gives the same ids on the same device. `token` is called
   // after each position and may throw to stop.
