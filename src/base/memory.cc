@@ -74,4 +74,14 @@ void return_freed_memory_at_once() noexcept {
   mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 }
 
+KeepFreedMemory::KeepFreedMemory() noexcept {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+}
+KeepFreedMemory::~KeepFreedMemory() {
+  mallopt(M_MMAP_MAX, 65536);  // glibc's own default
+  return_freed_memory_at_once();
+  malloc_trim(0);
+}
+
 }  // namespace whit

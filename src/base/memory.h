@@ -30,4 +30,14 @@ class PeakMemory {
 // Makes the C library give large buffers back to the system at once, so that promised memory is what is resident.
 void return_freed_memory_at_once() noexcept;
 
+// While it lives, the C library keeps what is freed for whoever asks next. Training asks for the same large buffers in every
+// step, and pages that come anew from the system, zeroed, cost it a third of its time (docs/design/tune.md).
+class KeepFreedMemory {
+ public:
+  KeepFreedMemory() noexcept;
+  ~KeepFreedMemory();
+  KeepFreedMemory(const KeepFreedMemory&) = delete;
+  KeepFreedMemory& operator=(const KeepFreedMemory&) = delete;
+};
+
 }  // namespace whit

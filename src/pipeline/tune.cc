@@ -257,6 +257,8 @@ Tuned tune_model(const TuneJob& job) {
   if (by_time) options.tokens = options.batch;
   auto problem = std::make_unique<Problem>(job, options, text);
   const SerialWhereFew serial(problem->numbers());
+  std::optional<KeepFreedMemory> kept;
+  if (learning_device() == "cpu") kept.emplace();
   if (by_time) {
     const double left = job.minutes * 60 - since(start), step = problem->probe();
     const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
