@@ -61,6 +61,8 @@ case $table in
     make_all text
     ;;
   minutes)  # a size and a minute of training
+    make shared --fit 46MB --minutes 0.01 # sensitivities and text, which all sizes share
+    files=()
     for size in 12 19 28 37 46 56 70 90; do make "fit-${size}MB" --fit "${size}MB" --minutes 1; done
     ;;
   packings | pruning | rotation) make_all "$table" ;;
