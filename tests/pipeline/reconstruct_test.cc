@@ -1,6 +1,7 @@
 // Blocks that learn inside the walk: at the same bytes the held-out error of every block and the final divergence fall,
 // for every format; a run repeats, goes on where it stopped, and a later step begins where the blocks ended.
 #include "pipeline/reconstruct.h"
+#include "pipeline/tune.h"
 
 #include <gtest/gtest.h>
 
@@ -250,9 +251,21 @@ TEST_F(ReconstructTest, ATuneStepGoesOnFromThere) {
   const double alone = run(with_distill(request(preset, "one.gguf"), "")).at("tune").at("held_out_start");
   const double both = run(with_distill(request(preset, "both.gguf", quick), "")).at("tune").at("held_out_start");
   std::printf("distill begins at %.4f instead of %.4f\n", both, alone);
-  EXPECT_LT(both, 0.8 * alone);
-  // Without rates the file is that of the blocks alone.
+  EXPECT_LT(both, alone);
+  // It begins where the file of the blocks alone stands. (How far below the other start that is depends on the processor's
+  // rounding: 0.66 to 0.9 of it.)
   run(request(preset, "blocks.gguf", quick));
+  TuneRequest still;
+  still.model = folder_ / "blocks.gguf";
+  still.against = kStories;
+  still.output = folder_ / "tuned.gguf";
+  still.cache = folder_ / "cache";
+  still.threads = 1;
+  still.options = with_distill(request(preset, "unused.gguf"), "").recipe.tune;
+  still.method_options = {{"evaluations", 1}};
+  SilentProgress silent;
+  EXPECT_NEAR(both, tune(still, silent).at("tune").at("held_out_start").get<double>(), 1e-4 * both);
+  // Without rates the file is that of the blocks alone.
   run(with_distill(request(preset, "still.gguf", quick), "codes = 0.0\nfactors = 0.0\nscales = 0.0\n"));
   EXPECT_EQ(block_errors(folder_ / "still.gguf"), block_errors(folder_ / "blocks.gguf"));
   EXPECT_EQ(norms(folder_ / "still.gguf"), norms(folder_ / "blocks.gguf"));

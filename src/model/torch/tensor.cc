@@ -306,7 +306,7 @@ Tensor concat(std::span<const Tensor> parts, int64_t dimension) {
 }
 Indices::Indices(std::span<const int64_t> values)
     : values_(wrap(at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong)
-                       .clone())) {}
+                       .to(torch_room::learning_at_device(), at::kLong, /*non_blocking=*/false, /*copy=*/true))) {}
 Tensor rows(const Tensor& x, const Indices& indices) {
   return translated([&] {
     const at::Tensor& index = unwrap(indices.values_);

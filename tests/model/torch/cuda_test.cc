@@ -16,6 +16,28 @@ namespace {
 
 const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
 
+// A student whose down projections are looked up by indices, as binary groups are: its rows, turned round twice.
+class LookedUp final : public WeightSource {
+ public:
+  LookedUp(const Model& model, float noise) : leaves_(model, noise) {
+    std::vector<int64_t> order(model.spec.width);
+    std::iota(order.rbegin(), order.rend(), 0);
+    reverse_ = Indices(order);
+  }
+  LearnedWeights block(uint64_t index) const override {
+    LearnedWeights weights = leaves_.block(index);
+    for (auto& [name, weight] : weights)
+      if (name.find("ffn_down") != std::string::npos) weight = rows(rows(weight, reverse_), reverse_);
+    return weights;
+  }
+  LearnedWeights ends() const override { return leaves_.ends(); }
+  std::vector<Tensor> leaves() const override { return leaves_.leaves(); }
+
+ private:
+  Leaves leaves_;
+  Indices reverse_;
+};
+
 // Everything below runs once on each device; the device is set once and for all, so the CPU's turn comes first.
 struct Outcome {
   LossParts parts, first, again;
@@ -29,7 +51,7 @@ Outcome outcome_of(const Model& model) {
   Outcome out;
   const std::vector<int32_t> ids = some_ids(4 * 64);
   {
-    const Leaves student(model, 0.2f);
+    const LookedUp student(model, 0.2f);
     Learner learner(model.spec, &model, false);
     out.parts = learner.step(student, ids, 4, 10);
     for (const Tensor& leaf : student.leaves()) out.gradients.push_back(leaf.grad() ? leaf.grad().values() : std::vector<float>());
