@@ -169,6 +169,8 @@ class Tuner : public Method {
  public:
   // Returns {steps, held_out_start, held_out, restarts, ...} for the log and the manifest.
   virtual Json tune(TuneProblem& problem) const = 0;
+  // How often a run asks for the held-out loss, the start included: that takes time too.
+  virtual int looks() const = 0;
 };
 
 // One possible format of a unit.

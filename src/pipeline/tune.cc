@@ -27,7 +27,8 @@ double checkpoint_seconds() {
   const char* set = std::getenv("WHIT_TEST_CHECKPOINT_SECONDS");
   return set ? std::atof(set) : 240;
 }
-constexpr uint64_t kHeldOutTokens = 8192;
+// Fewer where a look at them takes as long as several steps.
+uint64_t held_out_tokens() { return learning_device() == "cpu" ? 2048 : 8192; }
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -83,6 +84,14 @@ class Problem final : public TuneProblem {
       for (Tensor leaf : student_->leaves()) leaf.clear_grad();
     }
     return seconds;
+  }
+
+  // Seconds of one look at the held-out text that finds the best values so far.
+  double look() {
+    const auto start = Clock::now();
+    held_out();
+    keep();
+    return since(start);
   }
 
   // Everything that the next step depends on: header {key, state, best}, body leaves and moments, then the best units.
@@ -173,6 +182,7 @@ class Problem final : public TuneProblem {
   }
   void note(const std::string& text) override { job_.progress.note(text); }
 
+  void train_for(int64_t tokens) { options_.tokens = tokens; }
   uint64_t numbers() const { return student_->count(); }
   Encoded best() { return std::move(best_); }
 
@@ -225,7 +235,7 @@ TuneOptions settled(TuneOptions options, const ModelSpec& spec) {
 }
 
 uint64_t held_out_windows(const TuneOptions& options) {
-  return std::max<uint64_t>(1, kHeldOutTokens / static_cast<uint64_t>(options.context));
+  return std::max<uint64_t>(1, held_out_tokens() / static_cast<uint64_t>(options.context));
 }
 
 // A checkpoint says how many tokens a time limit was turned into; one of another run is refused.
@@ -253,6 +263,7 @@ Tuned tune_model(const TuneJob& job) {
   if (!job.options.data_hash.empty() && job.options.data_hash != text.hash)
     throw Error(ErrorKind::usage, "the training text is not the one that the recipe was made with", options.data,
                 text.hash, "wanted " + job.options.data_hash);
+  const auto tuner = make_tuner(job.method, job.method_options);
   const bool by_time = options.tokens == 0;
   if (by_time) options.tokens = options.batch;
   auto problem = std::make_unique<Problem>(job, options, text);
@@ -260,16 +271,19 @@ Tuned tune_model(const TuneJob& job) {
   std::optional<KeepFreedMemory> kept;
   if (learning_device() == "cpu") kept.emplace();
   if (by_time) {
-    const double left = job.minutes * 60 - since(start), step = problem->probe();
-    const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
-    options.tokens = static_cast<int64_t>(steps) * options.batch;
-    job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s: {} steps", options.batch, step, steps));
+    const double step = problem->probe(), look = problem->look();
     problem.reset();
     problem = std::make_unique<Problem>(job, options, std::move(text));
+    const double left = job.minutes * 60 - since(start) - look * tuner->looks();
+    const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
+    options.tokens = static_cast<int64_t>(steps) * options.batch;
+    problem->train_for(options.tokens);
+    job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s, a look at the held-out text {:.2f} s: {} steps",
+                                  options.batch, step, look, steps));
   }
   Tuned tuned;
   const auto training = Clock::now();
-  const Json report = make_tuner(job.method, job.method_options)->tune(*problem);
+  const Json report = tuner->tune(*problem);
   synchronize_device();
   job.progress.end();
   tuned.encoded = problem->best();

@@ -68,6 +68,7 @@ TEST(Inspect, Json) {
 }
 
 // What a paper counts stands beside what is stored, and what is stored is told part by part.
+#ifdef WHIT_LEARN
 TEST(Inspect, PaperBitsBesideTheStoredOnes) {
   const std::string file = testing::TempDir() + "whit_paper_bits.gguf";
   const Outcome made = call_whit({"compress", stories, "--preset", "stbllm-4:8", "--data", tests + "/../docs/cli.md",
@@ -94,6 +95,7 @@ TEST(Inspect, PaperBitsBesideTheStoredOnes) {
   }
   EXPECT_EQ(seen, 20u);  // four units in each of five blocks
 }
+#endif
 
 TEST(Inspect, TokenizeAgreesWithTheFixtures) {
   for (const std::string& fixture : fixtures) {

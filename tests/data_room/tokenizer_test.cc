@@ -71,7 +71,7 @@ TEST_P(Reference, TimeIsLinearWithoutSpaces) {
     return best;
   };
   std::string mixed;
-  for (int i = 0; mixed.size() < 400000; ++i) mixed += "thequickbrownfoxjumpsoverthelazydog"[(i * i + i / 7) % 35];
+  for (uint64_t i = 0; mixed.size() < 400000; ++i) mixed += "thequickbrownfoxjumpsoverthelazydog"[(i * i + i / 7) % 35];
   for (const std::string& text : {std::string(400000, 'a'), mixed, std::string(400000, ' '), std::string(400000, '<')})
     EXPECT_LT(fastest(text), 9 * fastest(text.substr(0, 100000)) + 0.02) << text.substr(0, 10);
 }

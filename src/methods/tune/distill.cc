@@ -53,6 +53,7 @@ class Distill final : public Tuner {
  public:
   explicit Distill(const DistillOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
+  int looks() const override { return options_.evaluations + 1; }
 
   Json tune(TuneProblem& problem) const override {
     const uint64_t steps = problem.steps();
