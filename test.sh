@@ -16,15 +16,16 @@ case "${1:-}" in
 esac
 
 jobs=$(nproc)
-configure=()
-# gcc 12 sees overlaps in "x" + string that are not there (its bug 105651).
-[ "${CI:-}" = true ] && configure+=(-DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DCMAKE_CXX_FLAGS=-Wno-restrict)
 export WHIT_DATA=$PWD/.whit/data
 # A cache of its own: tests neither read nor fill the user's.
 export WHIT_CACHE=$PWD/.whit/test-cache
 
 build() {  # preset
   say "build, preset $1"
+  local configure=()
+  [ "${CI:-}" = true ] && configure+=(-DCMAKE_COMPILE_WARNING_AS_ERROR=ON)
+  # gcc 12 sees overlaps in "x" + string that are not there (its bug 105651); clang builds the fuzz targets.
+  [ "${CI:-}" = true ] && [ "$1" != fuzz ] && configure+=(-DCMAKE_CXX_FLAGS=-Wno-restrict)
   cmake --preset "$1" "${configure[@]}" > "build/$1.configure.log" 2>&1 || { cat "build/$1.configure.log"; exit 1; }
   cmake --build --preset "$1" -j "$jobs"
 }
