@@ -57,8 +57,10 @@ case $table in
     tune_all
     ;;
   text)  # what it is calibrated and trained on
-    for data in novels self self+novels; do make "gptq-3-${data/+/-}" --preset gptq-3 --data "$data"; done
-    make_all text
+    for data in novels self self+novels; do
+      make "gptq-3-${data/+/-}" --preset gptq-3 --data "$data"
+      make "rotated-2-${data/+/-}" --recipe "$here/bench/quality/text/rotated-2.toml" --data "$data"
+    done
     ;;
   minutes)  # a size and a minute of training
     make shared --fit 46MB --minutes 0.01 # sensitivities and text, which all sizes share

@@ -291,8 +291,7 @@ class Job {
         ids.insert(ids.end(), window.begin(), window.end());
     } else {
       const std::string text = named_text(options.data, "calibrate: data");
-      const auto tokenizer =
-          model_->tokenizer_files.empty() ? make_tokenizer(model_->metadata) : make_tokenizer(model_->tokenizer_files);
+      const auto tokenizer = tokenizer_of(*model_);
       ids = tokenizer->encode(text, false, false);
       bos = tokenizer->bos();
     }

@@ -48,10 +48,6 @@ struct Starts {
   }
 };
 
-std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model) {
-  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
-}
-
 // Ids are stored as floats: exact below 2^24.
 Matrix to_matrix(const std::vector<int32_t>& ids, size_t length) {
   Matrix matrix(ids.size() / length, length);
@@ -130,6 +126,10 @@ Windows written_by(const Model& model, const Tokenizer& tokenizer, std::span<con
 }
 
 }  // namespace
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model) {
+  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+}
 
 bool self_written(const std::string& data) { return data == "self" || data.starts_with("self+"); }
 

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "calibrate/cache.h"
+#include "data/tokenizer.h"
 #include "model/spec/model.h"
 
 namespace whit {
@@ -43,6 +44,9 @@ struct TrainingText {
 // `writer`: the model that writes for "self". What it wrote is kept in the cache by its content, seed, length and device.
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress);
+
+// The model's own, from its folder's files or its metadata.
+std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model);
 
 // "self" or "self+FILE": the original writes all or half of it.
 bool self_written(const std::string& data);

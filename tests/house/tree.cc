@@ -108,17 +108,17 @@ Arrows drawn_arrows() {
 
 std::set<std::string> reach(const Arrows& arrows, const std::string& room) {
   std::set<std::string> seen = {"base", room};
-  std::vector<std::string> todo = {room};
-  while (!todo.empty()) {
-    const std::string at = todo.back();
-    todo.pop_back();
+  std::vector<std::string> pending = {room};
+  while (!pending.empty()) {
+    const std::string at = pending.back();
+    pending.pop_back();
     const auto found = arrows.find(at);
     if (found == arrows.end()) continue;
     for (const std::string& target : found->second) {
       if (target == "*") {
         for (const auto& [every, unused] : arrows) seen.insert(every);
       } else if (seen.insert(target).second) {
-        todo.push_back(target);
+        pending.push_back(target);
       }
     }
   }

@@ -246,14 +246,14 @@ TEST_F(ReconstructTest, ATuneStepGoesOnFromThere) {
     request.recipe.tune.context = 64;
     return request;
   };
-  const Json quick = {{"epochs", 4}};
+  // Long enough that the processor's rounding does not decide how far below the other start this is (a third of it).
+  const Json quick = {{"epochs", 16}};
   const std::string preset = "lowrank-1.0";
   const double alone = run(with_distill(request(preset, "one.gguf"), "")).at("tune").at("held_out_start");
   const double both = run(with_distill(request(preset, "both.gguf", quick), "")).at("tune").at("held_out_start");
   std::printf("distill begins at %.4f instead of %.4f\n", both, alone);
-  EXPECT_LT(both, alone);
-  // It begins where the file of the blocks alone stands. (How far below the other start that is depends on the processor's
-  // rounding: 0.66 to 0.9 of it.)
+  EXPECT_LT(both, 0.8 * alone);
+  // It begins where the file of the blocks alone stands.
   run(request(preset, "blocks.gguf", quick));
   TuneRequest still;
   still.model = folder_ / "blocks.gguf";
