@@ -15,7 +15,7 @@ program_packages=(
   g++ cmake ninja-build ccache pkg-config
   libtorch-dev libopenblas0-pthread
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
-  libpcre2-dev libzstd-dev libxxhash-dev zlib1g-dev libjs-chart.js
+  libpcre2-dev libutf8proc-dev libzstd-dev libxxhash-dev zlib1g-dev libjs-chart.js
   python3-pip ca-certificates
 )
 test_packages=(libgtest-dev binutils)

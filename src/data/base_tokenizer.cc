@@ -26,11 +26,27 @@ BaseTokenizer::BaseTokenizer(TokenizerParts parts)
 std::vector<int32_t> BaseTokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   std::vector<int32_t> out;
   if (add_special) out = parts_.front;
-  Run run{parse_special, text.data(), {}, {}, out};
+  Run run{parse_special, text.data(), {}, {}, {}, out};
   raw_added_.split(
       text, parse_special, [&](std::string_view stretch) { encode_stretch(stretch, run); },
       [&](int32_t id) { out.push_back(id); });
   if (add_special) out.insert(out.end(), parts_.back.begin(), parts_.back.end());
+  return out;
+}
+
+std::string_view BaseTokenizer::in_form(std::string_view text, Run& run) const {
+  if (surely_normalized(text, parts_.form)) return text;
+  return run.buffers.emplace_back(normalize_unicode(text, parts_.form));
+}
+
+std::vector<AddedToken> BaseTokenizer::normalized_added(
+    const std::function<std::string(std::string_view)>& normalize) const {
+  std::vector<AddedToken> out;
+  for (AddedToken token : parts_.added) {
+    if (!token.normalized) continue;
+    token.content = normalize(normalize_unicode(token.content, parts_.form));
+    out.push_back(std::move(token));
+  }
   return out;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <unordered_map>
 
 #include "data/added_tokens.h"
@@ -29,8 +30,13 @@ class BaseTokenizer : public Tokenizer {
     const char* begin;  // of the whole text
     PieceCache cache;
     std::deque<std::string> buffers;  // normalized stretches, which the cache looks into
+    std::vector<int32_t> scratch;     // ids of one piece
     std::vector<int32_t>& out;
   };
+  // The text in the tokenizer's Unicode form; kept in run.buffers where it differs.
+  std::string_view in_form(std::string_view text, Run& run) const;
+  // The added tokens that are looked for in the normalized text, with `content` of each as normalized by `normalize`.
+  std::vector<AddedToken> normalized_added(const std::function<std::string(std::string_view)>& normalize) const;
   // A stretch between the added tokens that are looked for in the raw text.
   virtual void encode_stretch(std::string_view text, Run& run) const = 0;
 

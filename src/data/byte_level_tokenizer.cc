@@ -18,28 +18,23 @@ class ByteLevelTokenizer final : public BaseTokenizer {
 
  private:
   void encode_stretch(std::string_view text, Run& run) const override;
-  void encode_pieces(std::string_view text, Run& run) const;
-  void encode_piece(std::string_view piece, std::vector<int32_t>& ids) const;
+  void encode_text(std::string_view text, Run& run) const;
+  void encode_pieces(std::string_view text, std::span<const Splitter> steps, Run& run) const;
+  void encode_piece(std::string_view piece, Run& run) const;
+  void merge_piece(std::string_view piece, std::vector<int32_t>& ids) const;
 
-  Splitter next_piece_;
+  std::span<const Splitter> steps_;
   Bpe bpe_;
-  AddedTokens normalized_added_;  // there is no normalizer here, but these are looked for after the others
+  AddedTokens normalized_added_;  // looked for after the others
   int32_t byte_ids_[256];
   std::unordered_map<std::string_view, int32_t> whole_;  // with ignore_merges: tokens by their bytes
 };
 
-std::vector<AddedToken> looked_for_later(const std::vector<AddedToken>& added) {
-  std::vector<AddedToken> later;
-  for (const AddedToken& token : added)
-    if (token.normalized) later.push_back(token);
-  return later;
-}
-
 ByteLevelTokenizer::ByteLevelTokenizer(TokenizerParts parts)
     : BaseTokenizer(std::move(parts)),
-      next_piece_(splitter_by_name(parts_.pre)),
+      steps_(pre_tokenizer_by_name(parts_.pre).steps),
       bpe_(parts_.merges),
-      normalized_added_(looked_for_later(parts_.added)) {
+      normalized_added_(normalized_added([](std::string_view content) { return std::string(content); })) {
   pieces_.reserve(vocabulary());
   for (size_t id = 0; id < vocabulary(); ++id)
     pieces_.push_back(parts_.types[id] == TokenType::normal ? byte_level_bytes(parts_.tokens[id]) : parts_.tokens[id]);
@@ -55,28 +50,41 @@ ByteLevelTokenizer::ByteLevelTokenizer(TokenizerParts parts)
 }
 
 void ByteLevelTokenizer::encode_stretch(std::string_view text, Run& run) const {
-  if (normalized_added_.empty()) return encode_pieces(text, run);
+  text = in_form(text, run);
+  if (normalized_added_.empty()) return encode_text(text, run);
   normalized_added_.split(
-      text, run.parse_special, [&](std::string_view stretch) { encode_pieces(stretch, run); },
+      text, run.parse_special, [&](std::string_view stretch) { encode_text(stretch, run); },
       [&](int32_t id) { run.out.push_back(id); });
 }
 
-void ByteLevelTokenizer::encode_pieces(std::string_view text, Run& run) const {
-  std::vector<int32_t> ids;
+void ByteLevelTokenizer::encode_text(std::string_view text, Run& run) const {
+  if (parts_.space_prefix != SpacePrefix::never && text[0] != ' ')
+    text = run.buffers.emplace_back(" " + std::string(text));
+  encode_pieces(text, steps_, run);
+}
+
+void ByteLevelTokenizer::encode_pieces(std::string_view text, std::span<const Splitter> steps, Run& run) const {
   while (!text.empty()) {
-    const std::string_view piece = text.substr(0, next_piece_(text));
+    const std::string_view piece = text.substr(0, steps[0](text));
     text.remove_prefix(piece.size());
-    if (const auto known = run.cache.find(piece)) {
-      run.out.insert(run.out.end(), known->begin(), known->end());
-      continue;
-    }
-    encode_piece(piece, ids);
-    run.cache.add(piece, ids);
-    run.out.insert(run.out.end(), ids.begin(), ids.end());
+    if (steps.size() > 1)
+      encode_pieces(piece, steps.subspan(1), run);
+    else
+      encode_piece(piece, run);
   }
 }
 
-void ByteLevelTokenizer::encode_piece(std::string_view piece, std::vector<int32_t>& ids) const {
+void ByteLevelTokenizer::encode_piece(std::string_view piece, Run& run) const {
+  if (const auto known = run.cache.find(piece)) {
+    run.out.insert(run.out.end(), known->begin(), known->end());
+    return;
+  }
+  merge_piece(piece, run.scratch);
+  run.cache.add(piece, run.scratch);
+  run.out.insert(run.out.end(), run.scratch.begin(), run.scratch.end());
+}
+
+void ByteLevelTokenizer::merge_piece(std::string_view piece, std::vector<int32_t>& ids) const {
   ids.clear();
   if (parts_.ignore_merges) {
     if (const auto found = whole_.find(piece); found != whole_.end()) {

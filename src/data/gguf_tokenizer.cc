@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/names.h"
+#include "data/pre_tokenizers/splitter.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
@@ -29,22 +30,49 @@ constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
 constexpr char kChatTemplate[] = "tokenizer.chat_template";
 // Ours.
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
+constexpr char kForm[] = "tokenizer.whit.unicode_form";             // string, see kFormNames
 constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";      // string, see kPrefixNames
 constexpr char kStripSpace[] = "tokenizer.whit.strip_first_space";  // bool
 constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";      // bool
 constexpr char kAddedIds[] = "tokenizer.whit.added_ids";            // i32 array: replaces what token types say
 constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";        // i32 array as long
 
-struct PrefixName {
-  SpacePrefix value;
+// Values of a key, by name.
+template <class Value>
+struct Name {
+  Value value;
   const char* name;
 };
-constexpr PrefixName kPrefixNames[] = {
+constexpr Name<UnicodeForm> kFormNames[] = {
+    {UnicodeForm::none, "none"}, {UnicodeForm::nfc, "nfc"},   {UnicodeForm::nfd, "nfd"},
+    {UnicodeForm::nfkc, "nfkc"}, {UnicodeForm::nfkd, "nfkd"},
+};
+constexpr Name<SpacePrefix> kPrefixNames[] = {
     {SpacePrefix::never, "never"},
     {SpacePrefix::always, "always"},
     {SpacePrefix::always_unmarked, "always-unmarked"},
     {SpacePrefix::first_unmarked, "first-unmarked"},
 };
+
+template <class Value, size_t kCount>
+Value named(const KeyValues& metadata, const char* key, const Name<Value> (&names)[kCount], Value fallback) {
+  if (!metadata.has(key)) return fallback;
+  const std::string& found = metadata.string(key);
+  std::vector<std::string> known;
+  for (const Name<Value>& row : names) {
+    if (found == row.name) return row.value;
+    known.push_back(row.name);
+  }
+  throw Error(ErrorKind::input, "the tokenizer has a key with an unknown value", key, found,
+              suggest_name(found, known));
+}
+
+template <class Value, size_t kCount>
+std::string name_of(Value value, const Name<Value> (&names)[kCount]) {
+  for (const Name<Value>& row : names)
+    if (row.value == value) return row.name;
+  throw Error(ErrorKind::internal, "a value without a name");
+}
 
 int32_t flags_of(const AddedToken& token) {
   return (token.single_word ? 1 : 0) | (token.lstrip ? 2 : 0) | (token.rstrip ? 4 : 0) | (token.normalized ? 8 : 0) |
@@ -172,7 +200,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   read_added(metadata, parts);
 
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
-  const bool llama3 = parts.pre == "llama-bpe";
+  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   parts.unknown = token_id(metadata, kUnknown);
   parts.bos = token_id(metadata, kBos);
   parts.eos = token_id(metadata, kEos);
@@ -187,18 +215,12 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
     parts.fuse_unknown = metadata.boolean(kFuseUnknown, true);
     parts.space_prefix = metadata.boolean(kAddSpacePrefix, true) ? SpacePrefix::always : SpacePrefix::never;
     parts.strip_first_space = metadata.boolean(kStripSpace, parts.space_prefix == SpacePrefix::always);
-    if (metadata.has(kSpacePrefix)) {
-      const std::string& name = metadata.string(kSpacePrefix);
-      const auto* row = std::find_if(std::begin(kPrefixNames), std::end(kPrefixNames),
-                                     [&](const PrefixName& known) { return name == known.name; });
-      if (row == std::end(kPrefixNames))
-        throw Error(ErrorKind::input, "unknown way of prefixing a space", kSpacePrefix, name);
-      parts.space_prefix = row->value;
-    }
   }
-  parts.ignore_merges = metadata.boolean(kIgnoreMerges, llama3);
+  parts.space_prefix = named(metadata, kSpacePrefix, kPrefixNames, parts.space_prefix);
+  parts.form = named(metadata, kForm, kFormNames, defaults.form);
+  parts.ignore_merges = metadata.boolean(kIgnoreMerges, defaults.ignore_merges);
   if (const int32_t eom = token_id(metadata, kEom); eom >= 0) parts.ends.push_back(eom);
-  if (metadata.boolean(kAddBos, sentencepiece || llama3) && parts.bos >= 0) parts.front.push_back(parts.bos);
+  if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
   parts.chat_template = metadata.string(kChatTemplate, "");
   return parts;
@@ -259,15 +281,16 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never);
   if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
 
+  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
+  if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));
+  if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))
+    keys.set(kSpacePrefix, name_of(parts.space_prefix, kPrefixNames));
   if (sentencepiece) {
-    if (parts.space_prefix != SpacePrefix::never && parts.space_prefix != SpacePrefix::always)
-      for (const PrefixName& row : kPrefixNames)
-        if (row.value == parts.space_prefix) keys.set(kSpacePrefix, std::string(row.name));
     if (parts.strip_first_space != (parts.space_prefix == SpacePrefix::always))
       keys.set(kStripSpace, parts.strip_first_space);
     if (!parts.fuse_unknown) keys.set(kFuseUnknown, false);
   }
-  if (parts.ignore_merges != (parts.pre == "llama-bpe")) keys.set(kIgnoreMerges, parts.ignore_merges);
+  if (parts.ignore_merges != defaults.ignore_merges) keys.set(kIgnoreMerges, parts.ignore_merges);
 
   TokenizerParts plain;  // what a reader would take the added tokens to be from the types alone
   plain.tokens = parts.tokens;

@@ -205,41 +205,70 @@ void read_added(const json& list, TokenizerParts& parts) {
     parts.types[static_cast<size_t>(parts.unknown)] = TokenType::unknown;
 }
 
-// A ByteLevel step that only maps bytes to letters (and splits by GPT-2's pattern, if `splits`).
-bool is_byte_level(const json& step, bool splits) {
-  return is_type(step, "ByteLevel") && member(step, "add_prefix_space") == json(false) &&
-         boolean(step, "use_regex", true, "tokenizer.json: pre_tokenizer") == splits;
+// The Unicode form that a normalizer's step is, or none.
+UnicodeForm unicode_form(const json& step) {
+  constexpr std::pair<const char*, UnicodeForm> kForms[] = {
+      {"NFC", UnicodeForm::nfc}, {"NFD", UnicodeForm::nfd}, {"NFKC", UnicodeForm::nfkc}, {"NFKD", UnicodeForm::nfkd}};
+  for (const auto& [name, form] : kForms)
+    if (is_type(step, name)) return form;
+  return UnicodeForm::none;
 }
 
-std::optional<std::string> known_pre_tokenizer(const std::vector<json>& steps) {
-  if (steps.size() == 1 && is_byte_level(steps[0], true)) return "gpt-2";
-  if (steps.size() != 2) return std::nullopt;
-  if (is_type(steps[0], "Digits") && member(steps[0], "individual_digits") == json(true) &&
-      is_byte_level(steps[1], true))
-    return "smollm";
-  if (is_type(steps[0], "Split") && member(steps[0], "behavior") == json("Isolated") &&
-      !boolean(steps[0], "invert", false, "tokenizer.json: pre_tokenizer") && is_byte_level(steps[1], false)) {
-    const json& pattern = member(member(steps[0], "pattern"), "Regex");
-    if (pattern == json(std::string(kLlama3Pattern))) return "llama-bpe";
-    if (pattern == json(std::string(kGpt2Pattern))) return "gpt-2";
+// What a step of the pre-tokenizer does to the text: nothing (it maps bytes to letters), or one cut more.
+// False where it is not a known one.
+bool read_cut(const json& step, std::vector<Splitter>& cuts) {
+  const std::string where = "tokenizer.json: pre_tokenizer";
+  if (is_type(step, "ByteLevel")) {
+    if (boolean(step, "use_regex", true, where)) cuts.push_back(next_piece_gpt2);
+    return true;
   }
-  return std::nullopt;
+  if (is_type(step, "Digits")) {
+    cuts.push_back(boolean(step, "individual_digits", false, where) ? next_piece_digits : next_piece_numbers);
+    return true;
+  }
+  if (!is_type(step, "Split") || member(step, "behavior") != json("Isolated") || boolean(step, "invert", false, where))
+    return false;
+  const json& pattern = member(member(step, "pattern"), "Regex");
+  const Splitter cut = pattern.is_string() ? splitter_by_pattern(pattern.get_ref<const std::string&>()) : nullptr;
+  if (cut) cuts.push_back(cut);
+  return cut != nullptr;
+}
+
+// The name of the pre-tokenizer that does the same, or nullptr. A space in front is known before a lone ByteLevel only.
+const PreTokenizer* known_pre_tokenizer(const std::vector<json>& steps, UnicodeForm form, bool& prefixes) {
+  std::vector<Splitter> cuts;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (!read_cut(steps[i], cuts)) return nullptr;
+    if (is_type(steps[i], "ByteLevel") != (i + 1 == steps.size())) return nullptr;  // the last, and no other
+  }
+  if (steps.empty()) return nullptr;
+  const json& prefix = member(steps.back(), "add_prefix_space");
+  if (!prefix.is_boolean()) return nullptr;
+  prefixes = prefix.get<bool>();
+  if (prefixes && steps.size() > 1) return nullptr;
+  return pre_tokenizer_by_steps(cuts, form);
 }
 
 void read_byte_level(const json& top, TokenizerParts& parts) {
   parts.model = TokenizerModel::byte_level;
   const json& normalizer = member(top, "normalizer");
-  if (!steps_of(normalizer, "normalizers", "tokenizer.json: normalizer").empty())
-    refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer);
+  const auto normalizers = steps_of(normalizer, "normalizers", "tokenizer.json: normalizer");
+  if (!normalizers.empty()) parts.form = unicode_form(normalizers[0]);
+  if (normalizers.size() > 1 || (!normalizers.empty() && parts.form == UnicodeForm::none))
+    refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer,
+           "none, or one of NFC, NFD, NFKC, NFKD");
   const json& pre = member(top, "pre_tokenizer");
-  const auto name = known_pre_tokenizer(steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer"));
-  if (!name) {
-    std::string known;
-    for (const std::string& each : splitter_names()) known += (known.empty() ? "" : ", ") + each;
+  bool prefixes = false;
+  const PreTokenizer* known =
+      known_pre_tokenizer(steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer"), parts.form, prefixes);
+  if (!known) {
+    std::string names;
+    for (const std::string& each : pre_tokenizer_names()) names += (names.empty() ? "" : ", ") + each;
     refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
-           "patterns are compared exactly; known: " + known);
+           "patterns are compared exactly; known: " + names);
   }
-  parts.pre = *name;
+  parts.pre = known->name;
+  if (prefixes) parts.space_prefix = SpacePrefix::always_unmarked;
   const json& decoder = member(top, "decoder");
   const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
   if (decoders.size() != 1 || !is_type(decoders[0], "ByteLevel"))
@@ -250,12 +279,18 @@ void read_sentencepiece(const json& top, TokenizerParts& parts) {
   parts.model = TokenizerModel::sentencepiece;
   const json& normalizer = member(top, "normalizer");
   const json& pre = member(top, "pre_tokenizer");
-  const auto normalizers = steps_of(normalizer, "normalizers", "tokenizer.json: normalizer");
-  const auto pre_tokenizers = steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer");
+  auto normalizers = steps_of(normalizer, "normalizers", "tokenizer.json: normalizer");
+  if (!normalizers.empty()) parts.form = unicode_form(normalizers[0]);
+  if (parts.form != UnicodeForm::none) normalizers.erase(normalizers.begin());
+  auto pre_tokenizers = steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer");
   const std::string mark(kSpaceMark);
   const auto prepends = [&](const json& step) {
     return is_type(step, "Prepend") && member(step, "prepend") == json(mark);
   };
+  // Gemma splits at spaces after its normalizer has left none.
+  if (!normalizers.empty() && is_replace(normalizers.back(), " ", mark) && pre_tokenizers.size() == 1 &&
+      is_type(pre_tokenizers[0], "Split") && member(member(pre_tokenizers[0], "pattern"), "String") == json(" "))
+    pre_tokenizers.clear();
   if (normalizers.size() == 2 && pre_tokenizers.empty() && prepends(normalizers[0]) &&
       is_replace(normalizers[1], " ", mark)) {
     parts.space_prefix = SpacePrefix::always;

@@ -47,19 +47,12 @@ class SentencePieceTokenizer final : public BaseTokenizer {
   std::optional<PairMap<char>> joints_;
 };
 
-std::vector<AddedToken> marked(const std::vector<AddedToken>& added, SpacePrefix prefix) {
-  std::vector<AddedToken> out;
-  for (AddedToken token : added) {
-    if (!token.normalized) continue;
-    // Hugging Face looks for the normalized form of such a token, the mark in front included.
-    token.content = mark_spaces(token.content, prefix == SpacePrefix::always ? prefix : SpacePrefix::never, false);
-    out.push_back(std::move(token));
-  }
-  return out;
-}
-
 SentencePieceTokenizer::SentencePieceTokenizer(TokenizerParts parts)
-    : BaseTokenizer(std::move(parts)), normalized_added_(marked(parts_.added, parts_.space_prefix)) {
+    : BaseTokenizer(std::move(parts)), normalized_added_(normalized_added([&](std::string_view content) {
+        // Hugging Face looks for the normalized form of such a token, the mark in front included.
+        const bool always = parts_.space_prefix == SpacePrefix::always;
+        return mark_spaces(content, always ? SpacePrefix::always : SpacePrefix::never, false);
+      })) {
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
   for (size_t id = 0; id < vocabulary(); ++id) {
     const int byte = byte_token_value(parts_.tokens[id]);
@@ -147,14 +140,13 @@ void SentencePieceTokenizer::build_joints(const std::vector<Merge>& merges) {
 
 void SentencePieceTokenizer::encode_stretch(std::string_view text, Run& run) const {
   const bool first = text.data() == run.begin;
-  run.buffers.push_back(mark_spaces(text, parts_.space_prefix, first));
+  run.buffers.push_back(mark_spaces(in_form(text, run), parts_.space_prefix, first));
   normalized_added_.split(
       run.buffers.back(), run.parse_special, [&](std::string_view stretch) { encode_marked(stretch, run); },
       [&](int32_t id) { run.out.push_back(id); });
 }
 
 void SentencePieceTokenizer::encode_marked(std::string_view text, Run& run) const {
-  std::vector<int32_t> ids;
   const size_t start = run.out.size();
   while (!text.empty()) {
     // The longest run of characters that some merge could join.
@@ -172,9 +164,9 @@ void SentencePieceTokenizer::encode_marked(std::string_view text, Run& run) cons
     if (const auto known = run.cache.find(chunk)) {
       run.out.insert(run.out.end(), known->begin(), known->end());
     } else {
-      encode_chunk(chunk, ids);
-      run.cache.add(chunk, ids);
-      run.out.insert(run.out.end(), ids.begin(), ids.end());
+      encode_chunk(chunk, run.scratch);
+      run.cache.add(chunk, run.scratch);
+      run.out.insert(run.out.end(), run.scratch.begin(), run.scratch.end());
     }
   }
   if (!parts_.fuse_unknown || parts_.unknown < 0) return;

@@ -11,6 +11,7 @@
 #include "base/keyvalue.h"
 #include "data/added_tokens.h"
 #include "data/models/bpe.h"
+#include "data/normalizers/unicode_form.h"
 #include "data/tokenizer.h"
 
 namespace whit {
@@ -20,17 +21,19 @@ enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defi
 
 enum class TokenizerModel { byte_level, sentencepiece };
 
-// SentencePiece-style: where a space mark is put before a text.
+// Where a space (SentencePiece-style: its mark) is put before a text.
 enum class SpacePrefix {
   never,
   always,           // before every stretch of text between added tokens
-  always_unmarked,  // the same, unless it begins with a space (Metaspace, prepend_scheme "always")
+  always_unmarked,  // the same, unless it begins with a space (Metaspace, prepend_scheme "always";
+                    // ByteLevel, add_prefix_space)
   first_unmarked,   // only at the start of the whole text, unless it begins with a space (prepend_scheme "first")
 };
 
 struct TokenizerParts {
   TokenizerModel model = TokenizerModel::byte_level;
-  std::string pre;                  // byte-level: a name of splitter_names()
+  std::string pre;  // byte-level: a name of pre_tokenizer_names()
+  UnicodeForm form = UnicodeForm::none;
   std::vector<std::string> tokens;  // by id, in the model's own alphabet (byte-level letters, U+2581 for a space)
   std::vector<TokenType> types;     // as many
   std::vector<Merge> merges;        // ranks rise

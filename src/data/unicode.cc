@@ -162,6 +162,10 @@ std::vector<uint8_t> make_table() {
   mark(table, all, "\\p{L}+", kLetter);
   mark(table, all, "\\p{N}+", kNumber);
   mark(table, all, "\\p{White_Space}+", kSpace);
+  mark(table, all, "\\p{M}+", kMark);
+  mark(table, all, "[\\p{Lu}\\p{Lt}]+", kUpper);
+  mark(table, all, "\\p{Ll}+", kLower);
+  mark(table, all, "\\p{P}+", kPunctuation);
   mark(table, all, "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]+", kWord);
   return table;
 }

@@ -32,22 +32,30 @@ size_t find_invalid_utf8(std::string_view bytes) noexcept;
 // How many bytes at the end may be the beginning of a valid sequence that is not complete yet: 0 ... 3.
 size_t incomplete_utf8_tail(std::string_view bytes) noexcept;
 
-// Bits of the class of a code point. Of the first three at most one is set; an invalid byte has none.
+// Bits of the class of a code point. Of kLetter, kNumber and kSpace at most one is set; an invalid byte has none at
+// all.
 enum CharacterClass : uint8_t {
-  kLetter = 1,  // \p{L}
-  kNumber = 2,  // \p{N}
-  kSpace = 4,   // \p{White_Space}
-  kWord = 8,    // \w as Rust's regex crate has it
+  kLetter = 1,        // \p{L}
+  kNumber = 2,        // \p{N}
+  kSpace = 4,         // \p{White_Space}
+  kWord = 8,          // \w as Rust's regex crate has it
+  kMark = 16,         // \p{M}
+  kUpper = 32,        // \p{Lu} and \p{Lt}
+  kLower = 64,        // \p{Ll}
+  kPunctuation = 128  // \p{P}
 };
 
 namespace unicode_detail {
 constexpr std::array<uint8_t, 128> make_ascii() {
   std::array<uint8_t, 128> table{};
   for (int c = 0; c < 128; ++c) {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) table[c] = kLetter | kWord;
+    if (c >= 'a' && c <= 'z') table[c] = kLetter | kWord | kLower;
+    if (c >= 'A' && c <= 'Z') table[c] = kLetter | kWord | kUpper;
     if (c >= '0' && c <= '9') table[c] = kNumber | kWord;
     if (c == ' ' || (c >= 9 && c <= 13)) table[c] = kSpace;
-    if (c == '_') table[c] = kWord;
+    if (std::string_view("!\"#%&'()*,-./:;?@[\\]_{}").find(static_cast<char>(c)) != std::string_view::npos)
+      table[c] = kPunctuation;
+    if (c == '_') table[c] |= kWord;
   }
   return table;
 }

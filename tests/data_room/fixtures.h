@@ -9,7 +9,15 @@
 
 namespace whit::test {
 
-inline const char* const kFolders[] = {"llama_gqa", "llama31_rope", "llama_tied_smollm", "llama2_sentencepiece"};
+inline const char* const kFolders[] = {"llama_gqa",
+                                       "llama31_rope",
+                                       "llama_tied_smollm",
+                                       "llama2_sentencepiece",
+                                       "mistral_sliding",
+                                       "qwen2_bias",
+                                       "qwen3_qknorm",
+                                       "opt_post",
+                                       "gpt2"};
 
 inline std::filesystem::path data_path(const std::string& name) {
   return std::filesystem::path(WHIT_TESTS_DIR) / "data" / name;

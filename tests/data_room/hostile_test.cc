@@ -66,9 +66,9 @@ const Case kCases[] = {
     {"UnknownToken", "llama_gqa", [](json& j) { j["model"]["unk_token"] = "nowhere"; }, "nowhere"},
     {"Normalizer", "llama_gqa",
      [](json& j) {
-       j["normalizer"] = {{"type", "NFC"}};
+       j["normalizer"] = {{"type", "Lowercase"}};
      },
-     "NFC"},
+     "Lowercase"},
     {"NormalizerIsText", "llama_gqa", [](json& j) { j["normalizer"] = "NFC"; }, "NFC"},
     {"NoPreTokenizer", "llama_gqa", [](json& j) { j["pre_tokenizer"] = nullptr; }, "pre-tokenizer"},
     {"PatternOneOff", "llama_gqa",

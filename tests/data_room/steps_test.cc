@@ -7,6 +7,7 @@
 #include "data/decoders/byte_level.h"
 #include "data/models/bpe.h"
 #include "data/models/piece_cache.h"
+#include "data/normalizers/unicode_form.h"
 #include "data/pre_tokenizers/splitter.h"
 #include "data/tokenizer.h"
 #include "data/unicode.h"
@@ -55,9 +56,66 @@ TEST(Unicode, Classes) {
   EXPECT_EQ(character_class(U'Ⅳ') & kNumber, kNumber);
   EXPECT_EQ(character_class(0x3000) & kSpace, kSpace);
   EXPECT_EQ(character_class(0x85) & kSpace, kSpace);
-  EXPECT_EQ(character_class(0x180e) & kSpace, 0);  // no white space since Unicode 6.3
-  EXPECT_EQ(character_class(0x301), kWord);        // a combining accent
+  EXPECT_EQ(character_class(0x180e) & kSpace, 0);    // no white space since Unicode 6.3
+  EXPECT_EQ(character_class(0x301), kWord | kMark);  // a combining accent
+  EXPECT_EQ(character_class(U'ǅ'), kLetter | kWord | kUpper);
+  EXPECT_EQ(character_class(U'ß'), kLetter | kWord | kLower);
+  EXPECT_EQ(character_class(U'。'), kPunctuation);
   EXPECT_EQ(character_class(kInvalidCodePoint), 0);
+  // The table of ASCII is written by hand.
+  for (char32_t value = 0; value < 128; ++value)
+    EXPECT_EQ(character_class(value), unicode_detail::class_beyond_ascii(value)) << uint32_t{value};
+}
+
+TEST(UnicodeForm, KnownTexts) {
+  struct Row {
+    std::string text, nfc, nfd, nfkc, nfkd;
+  };
+  const Row rows[] = {
+      {"plain", "plain", "plain", "plain", "plain"},
+      {"é", "é", "e\u0301", "é", "e\u0301"},
+      {"ae\u0301z", "aéz", "ae\u0301z", "aéz", "ae\u0301z"},
+      {"\u1e69", "\u1e69", "s\u0323\u0307", "\u1e69", "s\u0323\u0307"},
+      {"s\u0307\u0323", "\u1e69", "s\u0323\u0307", "\u1e69", "s\u0323\u0307"},     // marks change places
+      {"\u212b", "Å", "A\u030a", "Å", "A\u030a"},                                  // the sign Ångström
+      {"\u0958", "\u0915\u093c", "\u0915\u093c", "\u0915\u093c", "\u0915\u093c"},  // excluded from composing
+      {"한", "한", "\u1112\u1161\u11ab", "한", "\u1112\u1161\u11ab"},
+      {"ﬁ ½", "ﬁ ½", "ﬁ ½", "fi 1\u20442", "fi 1\u20442"},
+      {"e\xff\u0301", "e\xff\u0301", "e\xff\u0301", "e\xff\u0301", "e\xff\u0301"},  // nothing across a broken byte
+      {"", "", "", "", ""},
+  };
+  for (const Row& row : rows) {
+    EXPECT_EQ(normalize_unicode(row.text, UnicodeForm::none), row.text);
+    EXPECT_EQ(normalize_unicode(row.text, UnicodeForm::nfc), row.nfc) << row.text;
+    EXPECT_EQ(normalize_unicode(row.text, UnicodeForm::nfd), row.nfd) << row.text;
+    EXPECT_EQ(normalize_unicode(row.text, UnicodeForm::nfkc), row.nfkc) << row.text;
+    EXPECT_EQ(normalize_unicode(row.text, UnicodeForm::nfkd), row.nfkd) << row.text;
+  }
+}
+
+// What the quick look calls normalized is, for every character; and each form is a fixed point of itself.
+TEST(UnicodeForm, EveryCharacter) {
+  for (char32_t value = 0; value < 0x110000; ++value) {
+    if (value >= 0xd800 && value < 0xe000) continue;
+    std::string text = "a";
+    append_utf8(text, value);
+    for (const UnicodeForm form : {UnicodeForm::nfc, UnicodeForm::nfd, UnicodeForm::nfkc, UnicodeForm::nfkd}) {
+      const std::string once = normalize_unicode(text + "\u0301", form);
+      ASSERT_EQ(normalize_unicode(once, form), once) << uint32_t{value};
+      if (value < 0x300 && form == UnicodeForm::nfc) ASSERT_EQ(normalize_unicode(text + "中", form), text + "中");
+    }
+  }
+}
+
+// Marks of two classes by turns: sorting by exchanging neighbours would take 10^10 steps.
+TEST(UnicodeForm, LongRunsOfMarks) {
+  std::string text = "a";
+  for (int i = 0; i < 200000; ++i) text += "\u0315\u0323";
+  const std::string nfd = normalize_unicode(text, UnicodeForm::nfd);
+  EXPECT_EQ(nfd.size(), text.size());
+  EXPECT_EQ(nfd.find("\u0315"), 400001u);
+  EXPECT_EQ(nfd.rfind("\u0323"), 399999u);
+  EXPECT_TRUE(normalize_unicode(text, UnicodeForm::nfc).starts_with("\u1ea1\u0323"));
 }
 
 // A stream shows what a whole decode would, however the bytes are cut.
@@ -89,6 +147,7 @@ std::vector<std::string> pieces(Splitter splitter, std::string_view text) {
 }
 
 // The patterns themselves, run by PCRE2. \s stands for Unicode white space there, as in the engines that defined them.
+// What lies between two matches is a piece too.
 std::vector<std::string> pieces_by_pattern(std::string pattern, const std::string& text) {
   for (size_t at = 0; (at = pattern.find("\\s", at)) != std::string::npos; ++at)
     pattern.replace(at, 2, "\\p{White_Space}");
@@ -101,31 +160,38 @@ std::vector<std::string> pieces_by_pattern(std::string pattern, const std::strin
   if (!code) return {"pattern refused"};
   pcre2_match_data* match = pcre2_match_data_create_from_pattern(code, nullptr);
   std::vector<std::string> out;
-  for (size_t at = 0; at < text.size();) {
-    if (pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, match, nullptr) < 1) break;
+  size_t at = 0;
+  while (at < text.size() &&
+         pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, match, nullptr) > 0) {
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(match);
+    if (bounds[0] > at) out.push_back(text.substr(at, bounds[0] - at));
     out.push_back(text.substr(bounds[0], bounds[1] - bounds[0]));
     at = bounds[1];
   }
+  if (at < text.size()) out.push_back(text.substr(at));
   pcre2_match_data_free(match);
   pcre2_code_free(code);
   return out;
 }
 
+const std::pair<Splitter, std::string_view> kPatterns[] = {
+    {next_piece_gpt2, kGpt2Pattern},   {next_piece_llama3, kLlama3Pattern},
+    {next_piece_qwen2, kQwen2Pattern}, {next_piece_tekken, kTekkenPattern},
+    {next_piece_digits, "\\p{N}"},     {next_piece_numbers, "\\p{N}+"},
+    {next_piece_signs, kSignsPattern}, {next_piece_three_digits, "[0-9][0-9][0-9]"},
+};
+
 TEST(Splitters, AgreeWithTheirPatterns) {
   const std::vector<std::string> atoms = {
-      "a", "S", "s",  "t", "T",  "re", "VE",     "ll",     "'",      " ", "  ", "\n", "\r\n",   "\t",     "1", "23",
-      "½", ".", "!?", "é", "中", "ſ",  "\u00a0", "\u3000", "\u0301", "😀", "'s", "'D", "\u180e", "\u0085", "_", "٣"};
+      "a",      "S",      "s", "t", "T",  "re", "VE", "ll", "'",      " ",      "  ",     "\n", "\r\n", "\t",
+      "1",      "23",     "½", ".", "!?", "é",  "中", "ſ",  "\u00a0", "\u3000", "\u0301", "😀",  "'s",   "'D",
+      "\u180e", "\u0085", "_", "٣", "B",  "Ǆ",  "ǅ",  "ʰ",  "$",      "|",      "/",      "456"};
   std::mt19937 random(7);
   for (int round = 0; round < 20000; ++round) {
     std::string text;
     for (unsigned count = random() % 16; count > 0; --count) text += atoms[random() % atoms.size()];
-    ASSERT_EQ(pieces(next_piece_gpt2, text), pieces_by_pattern(std::string(kGpt2Pattern), text)) << text;
-    ASSERT_EQ(pieces(next_piece_llama3, text), pieces_by_pattern(std::string(kLlama3Pattern), text)) << text;
-    std::vector<std::string> smollm;
-    for (const std::string& part : pieces_by_pattern("\\p{N}|\\P{N}+", text))
-      for (std::string& piece : pieces_by_pattern(std::string(kGpt2Pattern), part)) smollm.push_back(std::move(piece));
-    ASSERT_EQ(pieces(next_piece_smollm, text), smollm) << text;
+    for (const auto& [splitter, pattern] : kPatterns)
+      ASSERT_EQ(pieces(splitter, text), pieces_by_pattern(std::string(pattern), text)) << pattern << " " << text;
   }
 }
 
@@ -134,10 +200,12 @@ TEST(Splitters, CoverAnyBytes) {
   for (int round = 0; round < 20000; ++round) {
     std::string text;
     for (unsigned count = random() % 12; count > 0; --count) text.push_back(static_cast<char>(random()));
-    for (const std::string& name : splitter_names()) {
-      std::string joined;
-      for (const std::string& piece : pieces(splitter_by_name(name), text)) joined += piece;
-      ASSERT_EQ(joined, text) << name;
+    for (const std::string& name : pre_tokenizer_names()) {
+      for (const Splitter step : pre_tokenizer_by_name(name).steps) {
+        std::string joined;
+        for (const std::string& piece : pieces(step, text)) joined += piece;
+        ASSERT_EQ(joined, text) << name;
+      }
     }
   }
 }

@@ -1,4 +1,4 @@
-// GPT-2's pattern (kGpt2Pattern), and SmolLM's: every number alone first, then GPT-2's on each part between them.
+// GPT-2's pattern (kGpt2Pattern).
 #include "data/pre_tokenizers/scan.h"
 #include "data/pre_tokenizers/splitter.h"
 
@@ -16,27 +16,16 @@ size_t contraction(std::string_view text) {
   return first == 'l' && second == 'l' ? 3 : 0;
 }
 
-template <bool kNumbersAlone>
-size_t next_piece(std::string_view text) {
+}  // namespace
+
+size_t next_piece_gpt2(std::string_view text) {
   if (const size_t length = contraction(text)) return length;
   const size_t start = text[0] == ' ' ? 1 : 0;
   const uint8_t type = class_at(text, start);
   if (type & kLetter) return skip_letters(text, start);
-  if (type & kNumber) {
-    if (!kNumbersAlone) return skip_numbers(text, start);
-    return start ? start : next_code_point(text).length;  // a space before a number ends its part: it stays alone
-  }
+  if (type & kNumber) return skip_numbers(text, start);
   if (start < text.size() && !(type & kSpace)) return skip_signs(text, start);
-  const SpaceRun run = space_run(text, 0);
-  // \s+(?!\S): the last space of the run is left to what follows, unless nothing does (a number begins another part).
-  if (run.end == text.size() || run.last == 0) return run.end;
-  if (kNumbersAlone && (class_at(text, run.end) & kNumber)) return run.end;
-  return run.last;
+  return space_piece(text);
 }
-
-}  // namespace
-
-size_t next_piece_gpt2(std::string_view text) { return next_piece<false>(text); }
-size_t next_piece_smollm(std::string_view text) { return next_piece<true>(text); }
 
 }  // namespace whit

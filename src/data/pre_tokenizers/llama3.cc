@@ -1,4 +1,5 @@
-// Llama-3's pattern (kLlama3Pattern), called llama-bpe in GGUF.
+// Llama-3's pattern (kLlama3Pattern), called llama-bpe in GGUF, and Qwen2's (kQwen2Pattern), which has one number to a
+// piece where Llama-3's has up to three.
 #include "data/pre_tokenizers/scan.h"
 #include "data/pre_tokenizers/splitter.h"
 
@@ -18,11 +19,8 @@ size_t contraction(std::string_view text) {
   return first == 'l' && second == 'l' ? 3 : 0;
 }
 
-bool is_newline(char c) { return c == '\r' || c == '\n'; }
-
-}  // namespace
-
-size_t next_piece_llama3(std::string_view text) {
+template <int kNumbers>
+size_t next_piece(std::string_view text) {
   if (const size_t length = contraction(text)) return length;
   const CodePoint first = next_code_point(text);
   const uint8_t type = character_class(first.value);
@@ -33,23 +31,22 @@ size_t next_piece_llama3(std::string_view text) {
   // \p{N}{1,3}
   if (type & kNumber) {
     size_t end = first.length;
-    for (int more = 0; more < 2 && (class_at(text, end) & kNumber); ++more)
+    for (int more = 1; more < kNumbers && (class_at(text, end) & kNumber); ++more)
       end += next_code_point(text.substr(end)).length;
     return end;
   }
   // ` ?[^\s\p{L}\p{N}]+[\r\n]*`
-  const size_t start = text[0] == ' ' ? 1 : 0;
-  if (start < text.size() && (class_at(text, start) & (kLetter | kNumber | kSpace)) == 0) {
+  if (const size_t start = text[0] == ' ' ? 1 : 0; begins_signs(text, start)) {
     size_t end = skip_signs(text, start);
     while (end < text.size() && is_newline(text[end])) ++end;
     return end;
   }
-  // \s*[\r\n]+ reaches to the last line end of the run of white space.
-  const SpaceRun run = space_run(text, 0);
-  for (size_t end = run.end; end > 0; --end)
-    if (is_newline(text[end - 1])) return end;
-  // \s+(?!\S)|\s+
-  return run.end == text.size() || run.last == 0 ? run.end : run.last;
+  return line_or_space_piece(text);
 }
+
+}  // namespace
+
+size_t next_piece_llama3(std::string_view text) { return next_piece<3>(text); }
+size_t next_piece_qwen2(std::string_view text) { return next_piece<1>(text); }
 
 }  // namespace whit

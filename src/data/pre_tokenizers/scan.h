@@ -48,4 +48,25 @@ inline SpaceRun space_run(std::string_view text, size_t at) {
   return run;
 }
 
+// \s+(?!\S)|\s+ at the start of a text that begins with white space: the last character of the run is left to what
+// follows, unless nothing does.
+inline size_t space_piece(std::string_view text) {
+  const SpaceRun run = space_run(text, 0);
+  return run.end == text.size() || run.last == 0 ? run.end : run.last;
+}
+
+inline bool is_newline(char c) { return c == '\r' || c == '\n'; }
+
+// \s*[\r\n]+|\s+(?!\S)|\s+: up to the last line end of the run of white space, if it has one.
+inline size_t line_or_space_piece(std::string_view text) {
+  const SpaceRun run = space_run(text, 0);
+  for (size_t end = run.end; end > 0; --end)
+    if (is_newline(text[end - 1])) return end;
+  return run.end == text.size() || run.last == 0 ? run.end : run.last;
+}
+
+inline bool begins_signs(std::string_view text, size_t at) {
+  return at < text.size() && (class_at(text, at) & (kLetter | kNumber | kSpace)) == 0;
+}
+
 }  // namespace whit
