@@ -1,9 +1,13 @@
 #include "data/chat.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/names.h"
+#include "data/chat_forms.h"
 
 namespace whit {
+
 namespace {
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
@@ -29,6 +33,23 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
+// Spellings that mean the same made alike: line ends in strings, the two quotes, message.content, runs of spaces.
+std::string normalized(std::string_view jinja) {
+  const std::string plain = unescaped(jinja);
+  constexpr std::string_view kDotted = "message.content", kIndexed = "message['content']";
+  std::string out;
+  for (size_t i = 0; i < plain.size();) {
+    if (std::string_view(plain).substr(i, kDotted.size()) == kDotted) {
+      out += kIndexed;
+      i += kDotted.size();
+      continue;
+    }
+    const char c = plain[i++];
+    if (c != ' ' || out.empty() || out.back() != ' ') out.push_back(c == '"' ? '\'' : c);
+  }
+  return out;
+}
+
 // The system message that a ChatML template writes when the messages have none: a string of the template that holds a
 // whole system message, from <|im_start|>system to <|im_end|>. Empty where there is none.
 std::string default_system(std::string_view jinja) {
@@ -49,120 +70,125 @@ std::string default_system(std::string_view jinja) {
   throw Error(ErrorKind::usage, "the chat template has no place for this message", "role", message.role, hint);
 }
 
-// "content | trim", "content.strip()": whether the family's template trims what it is given.
-bool trims(std::string_view jinja) { return contains(jinja, "trim") || contains(jinja, ".strip()"); }
+class Renderer {
+ public:
+  Renderer(const ChatForm& form, std::string_view jinja)
+      : form_(form),
+        jinja_(jinja),
+        trims_(contains(jinja, "| trim") || contains(jinja, "|trim") || contains(jinja, ".strip()")) {}
 
-std::string chatml(std::string_view jinja, const std::vector<ChatMessage>& messages) {
-  std::string out;
-  const bool trim = trims(jinja);
-  const auto add = [&](const std::string& role, const std::string& content) {
-    out += "<|im_start|>" + role + "\n" + (trim ? trimmed(content) : content) + "<|im_end|>\n";
-  };
-  if (!messages.empty() && messages[0].role != "system")
-    if (const std::string text = default_system(jinja); !text.empty())
-      out += "<|im_start|>system\n" + text + "<|im_end|>\n";
-  for (const ChatMessage& message : messages) add(message.role, message.content);
-  return out + "<|im_start|>assistant\n";
-}
-
-std::string llama2(const std::vector<ChatMessage>& messages) {
-  std::string out, system;
-  size_t first = 0;
-  if (!messages.empty() && messages[0].role == "system") {
-    system = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n";
-    first = 1;
+  std::string render(const std::vector<ChatMessage>& messages, std::string_view answer) {
+    // A template is free to leave out the BOS that its family has.
+    if (jinja_.empty() || contains(jinja_, "bos_token")) out_ += form_.begin;
+    size_t first = 0;
+    const bool has_system = !messages.empty() && messages[0].role == "system";
+    if (form_.place == SystemPlace::turn) {
+      if (const std::string text = default_system(jinja_); !messages.empty() && !has_system && !text.empty())
+        add(form_.system, "", text);
+    } else if (form_.place == SystemPlace::always) {
+      add(form_.system, "", has_system ? messages[0].content : "");
+      first = has_system;
+    } else if (has_system && form_.place != SystemPlace::nowhere) {
+      first = 1;
+      if (messages.size() == 1) wrong_role(messages[0], "it is written with a user's message, and there is none");
+    }
+    const size_t holder = form_.place == SystemPlace::last_user ? messages.size() - 1 : first;
+    for (size_t i = first; i < messages.size(); ++i) {
+      std::string before;  // the system message, where it is part of a user's
+      if (first == 1 && i == holder && form_.place != SystemPlace::always)
+        before = std::string(form_.system.before) + messages[0].content + std::string(form_.system.after);
+      add_message(messages, i, first, before);
+    }
+    return out_ += answer;
   }
-  for (size_t i = first; i < messages.size(); ++i) {
-    const ChatMessage& message = messages[i];
-    const bool user = (i - first) % 2 == 0;
-    if (message.role != (user ? "user" : "assistant"))
-      wrong_role(message, "after an optional system message, user and assistant take turns");
-    if (user)
-      out += "<s>[INST] " + trimmed((i == first ? system : std::string()) + message.content) + " [/INST]";
+
+ private:
+  void add(const ChatTurn& turn, const std::string& system, const std::string& content) {
+    const bool trims = turn.trim == Trim::yes || (turn.trim == Trim::as_written && trims_);
+    out_ += turn.before;
+    // Llama-2 trims the two together, Gemma the user's text alone.
+    if (form_.system.before.empty())
+      out_ += system + (trims ? trimmed(content) : content);
     else
-      out += " " + trimmed(message.content) + " </s>";
+      out_ += trims ? trimmed(system + content) : system + content;
+    out_ += turn.after;
   }
-  return out;
-}
 
-std::string llama3(std::string_view jinja, const std::vector<ChatMessage>& messages) {
-  std::string out = "<|begin_of_text|>";
-  const auto add = [&](const std::string& role, const std::string& content) {
-    out += "<|start_header_id|>" + role + "<|end_header_id|>\n\n" + trimmed(content) + "<|eot_id|>";
-  };
-  size_t first = 0;
-  if (contains(jinja, "Cutting Knowledge Date: December 2023")) {
-    // Llama-3.1 and later open with a system message always. The date is the one these templates fall back to, because
-    // a prompt must not depend on the day.
-    std::string system;
-    if (!messages.empty() && messages[0].role == "system") system = trimmed(messages[first++].content);
-    out +=
-        "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul "
-        "2024\n\n" +
-        system + "<|eot_id|>";
+  void add_message(const std::vector<ChatMessage>& messages, size_t i, size_t first, const std::string& system) {
+    const ChatMessage& message = messages[i];
+    const bool user = message.role == "user", assistant = message.role == "assistant";
+    if (form_.alternates && !(((i - first) % 2 == 0) ? user : assistant))
+      wrong_role(message, form_.place == SystemPlace::nowhere
+                              ? "user and assistant take turns, and there is no system message"
+                              : "after an optional system message, user and assistant take turns");
+    if (user) return add(form_.user, system, message.content);
+    if (!system.empty() && !user) wrong_role(message, "the last message is the user's: the system message goes there");
+    if (assistant) return add(form_.assistant, "", form_.drops_thoughts ? spoken(messages, i) : message.content);
+    if (message.role != "system" || form_.place != SystemPlace::turn) wrong_role(message, "user or assistant");
+    add(form_.system, "", message.content);
   }
-  for (size_t i = first; i < messages.size(); ++i) add(messages[i].role, messages[i].content);
-  return out + "<|start_header_id|>assistant<|end_header_id|>\n\n";
-}
 
-std::string zephyr(const std::vector<ChatMessage>& messages) {
-  std::string out;
-  for (const ChatMessage& message : messages) {
-    if (message.role != "system" && message.role != "user" && message.role != "assistant")
-      wrong_role(message, "system, user or assistant");
-    out += "<|" + message.role + "|>\n" + message.content + "</s>\n";
+  // What was said after the thoughts.
+  std::string spoken(const std::vector<ChatMessage>& messages, size_t i) {
+    if (std::none_of(messages.begin() + static_cast<ptrdiff_t>(i), messages.end(),
+                     [](const ChatMessage& later) { return later.role == "user"; }))
+      wrong_role(messages[i], "the last message is the user's: the template writes thoughts after it");
+    constexpr std::string_view kEnd = "</think>";
+    const std::string& content = messages[i].content;
+    const size_t end = content.rfind(kEnd);
+    if (end == std::string::npos) return content;
+    const size_t start = content.find_first_not_of('\n', end + kEnd.size());
+    return start == std::string::npos ? std::string() : content.substr(start);
   }
-  return out + "<|assistant|>\n";
-}
+
+  const ChatForm& form_;
+  std::string_view jinja_;
+  bool trims_;
+  std::string out_;
+};
 
 }  // namespace
 
+std::string ChatTemplate::name() const { return std::string(form_->name); }
+bool ChatTemplate::has_thinking_switch() const noexcept { return !form_->no_thought.empty(); }
+
 std::optional<ChatTemplate> recognise_chat_template(std::string_view jinja) {
-  if (contains(jinja, "<|im_start|>") && contains(jinja, "<|im_end|>")) return ChatTemplate::chatml;
-  if (contains(jinja, "<|start_header_id|>") && contains(jinja, "<|eot_id|>")) return ChatTemplate::llama3;
-  if (contains(jinja, "[INST]") && contains(jinja, "<<SYS>>")) return ChatTemplate::llama2;
-  // Others with <|user|> end a turn with a token of its own (<|end|>) instead of EOS.
-  if (contains(jinja, "<|user|>") && contains(jinja, "<|assistant|>") && contains(jinja, "eos_token") &&
-      !contains(jinja, "<|end|>"))
-    return ChatTemplate::zephyr;
+  const std::string text = normalized(jinja);
+  for (const ChatForm& form : chat_forms()) {
+    const auto occurs = [&](std::string_view mark) { return contains(text, normalized(mark)); };
+    if (std::all_of(form.marks.begin(), form.marks.end(), occurs) &&
+        std::none_of(form.absent.begin(), form.absent.end(), [&](auto mark) { return !mark.empty() && occurs(mark); }))
+      return ChatTemplate(form);
+  }
   return std::nullopt;
 }
 
 ChatTemplate chat_template_by_name(std::string_view name) {
-  if (name == "chatml") return ChatTemplate::chatml;
-  if (name == "llama2") return ChatTemplate::llama2;
-  if (name == "llama3") return ChatTemplate::llama3;
-  if (name == "zephyr") return ChatTemplate::zephyr;
-  const std::vector<std::string> known = {"chatml", "llama2", "llama3", "zephyr"};
-  throw Error(ErrorKind::usage, "unknown chat template", "", std::string(name), suggest_name(name, known));
+  for (const ChatForm& form : chat_forms())
+    if (form.name == name) return ChatTemplate(form);
+  throw Error(ErrorKind::usage, "unknown chat template", "", std::string(name),
+              suggest_name(name, chat_template_names()));
 }
 
-std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages) {
-  switch (kind) {
-    case ChatTemplate::chatml:
-      return chatml(jinja, messages);
-    case ChatTemplate::llama2:
-      return llama2(messages);
-    case ChatTemplate::llama3:
-      return llama3(jinja, messages);
-    case ChatTemplate::zephyr:
-      return zephyr(messages);
-  }
-  throw Error(ErrorKind::internal, "a chat template without a rendering");
+std::vector<std::string> chat_template_names() {
+  std::vector<std::string> names;
+  for (const ChatForm& form : chat_forms())
+    if (names.empty() || names.back() != form.name) names.emplace_back(form.name);
+  return names;
+}
+
+std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages,
+                        bool thinking) {
+  if (!thinking && !kind.has_thinking_switch())
+    throw Error(ErrorKind::usage, "the chat template has no switch for thinking", "", kind.name());
+  return Renderer(kind.form(), jinja).render(messages, thinking ? kind.form().answer : kind.form().no_thought);
 }
 
 std::vector<std::string> chat_stop_strings(ChatTemplate kind) {
-  switch (kind) {
-    case ChatTemplate::chatml:
-      return {"<|im_end|>"};
-    case ChatTemplate::llama2:
-      return {"</s>"};
-    case ChatTemplate::llama3:
-      return {"<|eot_id|>"};
-    case ChatTemplate::zephyr:
-      return {"</s>", "<|user|>"};
-  }
-  return {};
+  std::vector<std::string> stops;
+  for (const std::string_view stop : kind.form().stops)
+    if (!stop.empty()) stops.emplace_back(stop);
+  return stops;
 }
 
 }  // namespace whit

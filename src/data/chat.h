@@ -13,17 +13,32 @@ struct ChatMessage {
   std::string content;
 };
 
-enum class ChatTemplate { chatml, llama2, llama3, zephyr };
+struct ChatForm;  // a row of chat_forms.h
 
-// By content; nullopt when it is none of the known ones.
+class ChatTemplate {
+ public:
+  explicit ChatTemplate(const ChatForm& form) noexcept : form_(&form) {}
+  std::string name() const;
+  const ChatForm& form() const noexcept { return *form_; }
+  bool has_thinking_switch() const noexcept;
+  friend bool operator==(const ChatTemplate& a, const ChatTemplate& b) { return a.name() == b.name(); }
+
+ private:
+  const ChatForm* form_;
+};
+
+// By content; nullopt when it is none of the known ones. Linear in the text.
 std::optional<ChatTemplate> recognise_chat_template(std::string_view jinja);
 // By name ("chatml" ...), ErrorKind::usage with the nearest known name otherwise.
 ChatTemplate chat_template_by_name(std::string_view name);
+std::vector<std::string> chat_template_names();
 
 // The prompt text with special tokens written out, ending where the assistant's answer begins. `jinja` is consulted for
-// what the family leaves open (SmolLM2's ChatML has a default system message). BOS is written only where the template
-// does.
-std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages);
+// what the form leaves open (SmolLM2's ChatML has a default system message). BOS is written only where the template
+// does. thinking false: the answer begins with an empty thought. ErrorKind::usage for messages that the template
+// refuses or would leave out, and for thinking false where there is no such switch.
+std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages,
+                        bool thinking = true);
 // Strings that end an answer besides the tokenizer's end ids.
 std::vector<std::string> chat_stop_strings(ChatTemplate kind);
 

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
+#include "data_room/fixtures.h"
 
 namespace whit {
 namespace {
+
+ChatTemplate chatml() { return chat_template_by_name("chatml"); }
 
 const std::vector<ChatMessage> kHi = {{"user", "hi"}};
 const std::vector<ChatMessage> kTalk = {
@@ -25,68 +30,83 @@ constexpr char kPlainChatml[] =
 // A template that writes the user's own system message must not be taken for one with a default.
 constexpr char kSystemFromMessages[] =
     "{{ '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{{ '<|im_start|>assistant\\n' }}";
-constexpr char kLlama2[] = "{{ bos_token + '[INST] ' }} '<<SYS>>\\n' + system_message";
-constexpr char kLlama3[] = "'<|start_header_id|>' + message['content'] | trim + '<|eot_id|>'";
-constexpr char kZephyr[] = "{{ '<|user|>\\n' + message['content'] + eos_token }} {{ '<|assistant|>' }}";
-
-TEST(Chat, RecognisesByContent) {
-  EXPECT_EQ(recognise_chat_template(kSmol), ChatTemplate::chatml);
-  EXPECT_EQ(recognise_chat_template(kPlainChatml), ChatTemplate::chatml);
-  EXPECT_EQ(recognise_chat_template(kLlama2), ChatTemplate::llama2);
-  EXPECT_EQ(recognise_chat_template(kLlama3), ChatTemplate::llama3);
-  EXPECT_EQ(recognise_chat_template(kZephyr), ChatTemplate::zephyr);
-  EXPECT_EQ(recognise_chat_template(""), std::nullopt);
-  EXPECT_EQ(recognise_chat_template("[INST] without system"), std::nullopt);
-  EXPECT_EQ(recognise_chat_template("<|user|><|end|><|assistant|> eos_token"), std::nullopt);
-}
-
 TEST(Chat, SmolLM2HasADefaultSystemMessage) {
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, kSmol, kHi),
+  EXPECT_EQ(render_chat(chatml(), kSmol, kHi),
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
             "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, kSmol, kTalk),
+  EXPECT_EQ(render_chat(chatml(), kSmol, kTalk),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n one <|im_end|>\n<|im_start|>assistant\ntwo"
             "<|im_end|>\n<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\n");
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, kSmol, {}), "<|im_start|>assistant\n");
+  EXPECT_EQ(render_chat(chatml(), kSmol, {}), "<|im_start|>assistant\n");
 }
 
 TEST(Chat, OtherChatMLHasNone) {
   const std::string plain = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, kPlainChatml, kHi), plain);
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, kSystemFromMessages, kHi), plain);
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, "", kHi), plain);
+  EXPECT_EQ(render_chat(chatml(), kPlainChatml, kHi), plain);
+  EXPECT_EQ(render_chat(chatml(), kSystemFromMessages, kHi), plain);
+  EXPECT_EQ(render_chat(chatml(), "", kHi), plain);
 }
 
 TEST(Chat, DefaultSystemMessageWithEscapes) {
-  EXPECT_EQ(render_chat(ChatTemplate::chatml, R"({{ '<|im_start|>system\nDon\'t.<|im_end|>\n' }})", kHi),
+  EXPECT_EQ(render_chat(chatml(), R"({{ '<|im_start|>system\nDon\'t.<|im_end|>\n' }})", kHi),
             "<|im_start|>system\nDon't.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
 }
 
-TEST(Chat, Llama2) {
-  EXPECT_EQ(render_chat(ChatTemplate::llama2, kLlama2, kHi), "<s>[INST] hi [/INST]");
-  EXPECT_EQ(render_chat(ChatTemplate::llama2, kLlama2, kTalk),
-            "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n one [/INST] two </s><s>[INST] three [/INST]");
-  EXPECT_THROW(render_chat(ChatTemplate::llama2, kLlama2, {{"assistant", "x"}}), Error);
-  EXPECT_THROW(render_chat(ChatTemplate::llama2, kLlama2, {{"user", "x"}, {"user", "y"}}), Error);
+// What transformers rendered with the models' own templates (tests/data/chat/README.md).
+TEST(Chat, RendersAsTheReference) {
+  size_t files = 0, texts = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(test::data_path("chat"))) {
+    if (entry.path().extension() != ".json") continue;
+    ++files;
+    const std::string name = entry.path().stem().string();
+    const auto file = nlohmann::json::parse(read_file(entry.path()));
+    std::string jinja;
+    for (const auto& mark : file["marks"]) jinja += mark.get<std::string>() + "\n";
+    const auto kind = recognise_chat_template(jinja);
+    EXPECT_EQ(kind ? kind->name() : "", file["form"].is_null() ? "" : file["form"].get<std::string>()) << name;
+    if (!kind) continue;
+    for (const auto& row : file["cases"]) {
+      std::vector<ChatMessage> messages;
+      for (const auto& message : row["messages"]) messages.push_back({message["role"], message["content"]});
+      const bool thinking = row["thinking"].get<bool>();
+      if (row["text"].is_null()) {
+        EXPECT_THROW(render_chat(*kind, jinja, messages, thinking), Error) << name;
+      } else {
+        EXPECT_EQ(render_chat(*kind, jinja, messages, thinking), row["text"].get<std::string>()) << name;
+        ++texts;
+      }
+    }
+  }
+  EXPECT_GE(files, 25u);
+  EXPECT_GE(texts, 70u);
 }
 
-TEST(Chat, Llama3) {
-  EXPECT_EQ(
-      render_chat(ChatTemplate::llama3, kLlama3, kTalk),
-      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-      "<|start_header_id|>user<|end_header_id|>\n\none<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\ntwo"
-      "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nthree<|eot_id|>"
-      "<|start_header_id|>assistant<|end_header_id|>\n\n");
+TEST(Chat, RefusesWhatHasNoPlace) {
+  const auto render = [](const char* name, const std::vector<ChatMessage>& messages, bool thinking = true) {
+    return render_chat(chat_template_by_name(name), "", messages, thinking);
+  };
+  for (const char* name : {"llama2", "mistral-v1", "mistral-v3", "gemma", "gemma3"}) {
+    EXPECT_THROW(render(name, {{"assistant", "x"}}), Error) << name;
+    EXPECT_THROW(render(name, {{"user", "x"}, {"user", "y"}}), Error) << name;
+    EXPECT_THROW(render(name, {{"system", "x"}}), Error) << name;
+  }
+  EXPECT_THROW(render("mistral-v3", {{"system", "x"}, {"user", "y"}, {"assistant", "z"}}), Error);
+  EXPECT_THROW(render("gemma", {{"system", "x"}, {"user", "y"}}), Error);
+  EXPECT_THROW(render("qwen3", {{"user", "x"}, {"assistant", "y"}}), Error);
+  EXPECT_THROW(render("chatml", kHi, false), Error);  // no switch for thinking
+  for (const std::string& name : chat_template_names())
+    EXPECT_THROW(render(name.c_str(), {{"user", "x"}, {"tool", "y"}}), Error) << name;
 }
 
-TEST(Chat, Zephyr) {
-  EXPECT_EQ(render_chat(ChatTemplate::zephyr, kZephyr, {{"system", "S"}, {"user", "hi"}}),
-            "<|system|>\nS</s>\n<|user|>\nhi</s>\n<|assistant|>\n");
-  EXPECT_THROW(render_chat(ChatTemplate::zephyr, kZephyr, {{"tool", "x"}}), Error);
+TEST(Chat, BosOnlyWhereTheTemplateWritesIt) {
+  const ChatTemplate llama3 = chat_template_by_name("llama3");
+  EXPECT_TRUE(render_chat(llama3, "", kHi).starts_with("<|begin_of_text|><|start"));
+  EXPECT_TRUE(render_chat(llama3, "bos_token", kHi).starts_with("<|begin_of_text|><|start"));
+  EXPECT_TRUE(render_chat(llama3, "none", kHi).starts_with("<|start"));
 }
 
 TEST(Chat, NamesAndStops) {
-  EXPECT_EQ(chat_template_by_name("llama3"), ChatTemplate::llama3);
+  EXPECT_EQ(chat_template_by_name("llama3").name(), "llama3");
   try {
     chat_template_by_name("chatm");
     FAIL();
@@ -94,9 +114,8 @@ TEST(Chat, NamesAndStops) {
     EXPECT_EQ(error.kind(), ErrorKind::usage);
     EXPECT_NE(std::string(error.what()).find("chatml"), std::string::npos);
   }
-  for (const ChatTemplate kind :
-       {ChatTemplate::chatml, ChatTemplate::llama2, ChatTemplate::llama3, ChatTemplate::zephyr})
-    EXPECT_FALSE(chat_stop_strings(kind).empty());
+  for (const std::string& name : chat_template_names())
+    EXPECT_FALSE(chat_stop_strings(chat_template_by_name(name)).empty()) << name;
 }
 
 }  // namespace

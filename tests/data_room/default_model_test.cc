@@ -51,8 +51,10 @@ TEST_F(DefaultModel, Ends) {
 
 TEST_F(DefaultModel, ChatTemplateIsKnown) {
   const std::string jinja = tokenizer_->chat_template();
-  ASSERT_EQ(recognise_chat_template(jinja), ChatTemplate::chatml);
-  const std::string prompt = render_chat(ChatTemplate::chatml, jinja, {{"user", "hi"}});
+  const auto kind = recognise_chat_template(jinja);
+  ASSERT_TRUE(kind);
+  EXPECT_EQ(kind->name(), "chatml");
+  const std::string prompt = render_chat(*kind, jinja, {{"user", "hi"}});
   EXPECT_EQ(prompt,
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
             "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");

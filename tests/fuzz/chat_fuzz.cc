@@ -1,5 +1,5 @@
-// Any text is a chat template that is recognised or not; rendering with it never fails for a user's message and keeps that
-// message whole (up to the white space at its ends).
+// Any text is a chat template that is recognised or not; rendering with it never fails for a user's message and keeps
+// that message whole (up to the white space at its ends).
 //
 // The input: a template, and after the first NUL byte the message.
 #include <algorithm>
@@ -18,9 +18,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   core.erase(std::find_if_not(core.rbegin(), core.rend(), blank).base(), core.end());
   core.erase(core.begin(), std::find_if_not(core.begin(), core.end(), blank));
   const auto recognised = recognise_chat_template(jinja);
-  for (const ChatTemplate kind : {ChatTemplate::chatml, ChatTemplate::llama2, ChatTemplate::llama3, ChatTemplate::zephyr}) {
-    if (recognised && *recognised != kind) continue;
-    if (render_chat(kind, jinja, {{"user", message}}).find(core) == std::string::npos) __builtin_trap();
+  for (const std::string& name : chat_template_names()) {
+    const ChatTemplate kind = chat_template_by_name(name);
+    if (recognised && !(*recognised == kind)) continue;
+    for (const bool thinking : {true, false}) {
+      if (!thinking && !kind.has_thinking_switch()) continue;
+      if (render_chat(kind, jinja, {{"user", message}}, thinking).find(core) == std::string::npos) __builtin_trap();
+    }
   }
   return 0;
 }
