@@ -79,7 +79,6 @@ void AddedTokens::split(std::string_view text, bool parse_special, const std::fu
     }
     size_t start = at, stop = at + found->content.size();
     at = stop;
-    if (start < done) continue;  // inside the white space that the token before has swallowed
     if (found->special && !parse_special) continue;
     if (found->single_word && touches_word(text, start, stop)) continue;
     while (found->lstrip && start > done) {
@@ -92,6 +91,8 @@ void AddedTokens::split(std::string_view text, bool parse_special, const std::fu
       if (!(character_class(next.value) & kSpace)) break;
       stop += next.length;
     }
+    // A token inside the white space that the one before has swallowed is a token too, and what follows it text again,
+    // as in Hugging Face's library.
     if (done < start) between(text.substr(done, start - done));
     token(found->id);
     done = stop;

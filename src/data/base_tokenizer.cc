@@ -50,6 +50,11 @@ std::vector<AddedToken> BaseTokenizer::normalized_added(
   return out;
 }
 
+void BaseTokenizer::set_pieces(const std::vector<AddedToken>& added, std::string (*bytes)(std::string_view)) {
+  for (const AddedToken& token : added)
+    if (type(token.id) != TokenType::byte) pieces_[static_cast<size_t>(token.id)] = bytes(token.content);
+}
+
 bool BaseTokenizer::is_special(int32_t id) const noexcept {
   return valid(id) && (type(id) == TokenType::control || type(id) == TokenType::unknown);
 }

@@ -37,6 +37,8 @@ class BaseTokenizer : public Tokenizer {
   std::string_view in_form(std::string_view text, Run& run) const;
   // The added tokens that are looked for in the normalized text, with `content` of each as normalized by `normalize`.
   std::vector<AddedToken> normalized_added(const std::function<std::string(std::string_view)>& normalize) const;
+  // These decode to their normalized form.
+  void set_pieces(const std::vector<AddedToken>& added, std::string (*bytes)(std::string_view));
   // A stretch between the added tokens that are looked for in the raw text.
   virtual void encode_stretch(std::string_view text, Run& run) const = 0;
 

@@ -34,10 +34,13 @@ ByteLevelTokenizer::ByteLevelTokenizer(TokenizerParts parts)
     : BaseTokenizer(std::move(parts)),
       steps_(pre_tokenizer_by_name(parts_.pre).steps),
       bpe_(parts_.merges),
-      normalized_added_(normalized_added([](std::string_view content) { return std::string(content); })) {
+      normalized_added_({}) {
+  std::vector<AddedToken> added = normalized_added([](std::string_view content) { return std::string(content); });
   pieces_.reserve(vocabulary());
   for (size_t id = 0; id < vocabulary(); ++id)
-    pieces_.push_back(parts_.types[id] == TokenType::normal ? byte_level_bytes(parts_.tokens[id]) : parts_.tokens[id]);
+    pieces_.push_back(byte_level_bytes(parts_.tokens[id]));  // added tokens too, as Hugging Face's decoder does
+  set_pieces(added, byte_level_bytes);
+  normalized_added_ = AddedTokens(std::move(added));
   for (int byte = 0; byte < 256; ++byte) {
     std::string letter;
     append_utf8(letter, byte_level_letters()[static_cast<size_t>(byte)]);

@@ -50,6 +50,7 @@ constexpr Name<UnicodeForm> kFormNames[] = {
 constexpr Name<SpacePrefix> kPrefixNames[] = {
     {SpacePrefix::never, "never"},
     {SpacePrefix::always, "always"},
+    {SpacePrefix::never_unmarked, "never-unmarked"},
     {SpacePrefix::always_unmarked, "always-unmarked"},
     {SpacePrefix::first_unmarked, "first-unmarked"},
 };
@@ -278,7 +279,8 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   id(kPadding, parts.padding);
   keys.set(kAddBos, !parts.front.empty());
   keys.set(kAddEos, !parts.back.empty());
-  keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never);
+  keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
+                                parts.space_prefix != SpacePrefix::never_unmarked);
   if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
 
   const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
@@ -286,8 +288,8 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))
     keys.set(kSpacePrefix, name_of(parts.space_prefix, kPrefixNames));
   if (sentencepiece) {
-    if (parts.strip_first_space != (parts.space_prefix == SpacePrefix::always))
-      keys.set(kStripSpace, parts.strip_first_space);
+    const bool prefixes = keys.boolean(kAddSpacePrefix, false);
+    if (parts.strip_first_space != prefixes) keys.set(kStripSpace, parts.strip_first_space);
     if (!parts.fuse_unknown) keys.set(kFuseUnknown, false);
   }
   if (parts.ignore_merges != defaults.ignore_merges) keys.set(kIgnoreMerges, parts.ignore_merges);

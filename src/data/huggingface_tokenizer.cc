@@ -172,6 +172,10 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
 }
 
 void read_added(const json& list, TokenizerParts& parts) {
+  std::unordered_map<std::string, int32_t> known;
+  if (!list.empty())
+    for (size_t id = 0; id < parts.tokens.size(); ++id)
+      if (parts.types[id] == TokenType::normal) known.emplace(parts.tokens[id], static_cast<int32_t>(id));
   for (size_t index = 0; index < list.size(); ++index) {
     const json& item = list[index];
     const std::string where = "tokenizer.json: added_tokens[" + std::to_string(index) + "]";
@@ -184,11 +188,12 @@ void read_added(const json& list, TokenizerParts& parts) {
     token.normalized = boolean(item, "normalized", true, where);
     token.special = boolean(item, "special", false, where);
     const auto id = static_cast<size_t>(token.id);
-    if (parts.types[id] == TokenType::unused) {
-      parts.tokens[id] = token.content;
-    } else if (parts.tokens[id] != token.content) {
+    if (parts.types[id] != TokenType::unused && parts.tokens[id] != token.content)
       refuse("an added token has the id of another token", where, item, parts.tokens[id]);
-    }
+    // Hugging Face's library takes the vocabulary's id then, and numbers the tokens after it anew.
+    if (const auto other = known.find(token.content); other != known.end() && other->second != token.id)
+      refuse("an added token has another id in the vocabulary", where, item, std::to_string(other->second));
+    parts.tokens[id] = token.content;
     const bool byte = parts.byte_fallback && byte_token_value(token.content) >= 0;
     parts.types[id] = byte                        ? TokenType::byte
                       : token.id == parts.unknown ? TokenType::unknown
@@ -305,7 +310,9 @@ void read_sentencepiece(const json& top, TokenizerParts& parts) {
       parts.space_prefix = SpacePrefix::always_unmarked;
     else if (scheme == "first")
       parts.space_prefix = SpacePrefix::first_unmarked;
-    else if (scheme != "never")
+    else if (scheme == "never")
+      parts.space_prefix = SpacePrefix::never_unmarked;
+    else
       refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre);
   } else if (!pre_tokenizers.empty()) {
     refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,

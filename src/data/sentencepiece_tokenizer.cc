@@ -48,20 +48,20 @@ class SentencePieceTokenizer final : public BaseTokenizer {
 };
 
 SentencePieceTokenizer::SentencePieceTokenizer(TokenizerParts parts)
-    : BaseTokenizer(std::move(parts)), normalized_added_(normalized_added([&](std::string_view content) {
-        // Hugging Face looks for the normalized form of such a token, the mark in front included.
-        const bool always = parts_.space_prefix == SpacePrefix::always;
-        return mark_spaces(content, always ? SpacePrefix::always : SpacePrefix::never, false);
-      })) {
+    : BaseTokenizer(std::move(parts)), normalized_added_({}) {
+  // Hugging Face looks for the normalized form of such a token, the mark in front included.
+  std::vector<AddedToken> added = normalized_added([&](std::string_view content) {
+    return marks_late(parts_.space_prefix) ? std::string(content) : mark_spaces(content, parts_.space_prefix, false);
+  });
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
   for (size_t id = 0; id < vocabulary(); ++id) {
     const int byte = byte_token_value(parts_.tokens[id]);
     const bool is_byte = parts_.byte_fallback && byte >= 0 && parts_.types[id] == TokenType::byte;
     if (is_byte) byte_ids_[byte] = static_cast<int32_t>(id);
-    pieces_.push_back(is_byte                                 ? std::string(1, static_cast<char>(byte))
-                      : parts_.types[id] == TokenType::normal ? unmark_spaces(parts_.tokens[id])
-                                                              : parts_.tokens[id]);
+    pieces_.push_back(is_byte ? std::string(1, static_cast<char>(byte)) : unmark_spaces(parts_.tokens[id]));
   }
+  set_pieces(added, unmark_spaces);
+  normalized_added_ = AddedTokens(std::move(added));
   build_symbols();
   std::vector<Merge> merges = parts_.scores.empty() ? parts_.merges : merges_by_score();
   bpe_.emplace(merges);
@@ -140,9 +140,15 @@ void SentencePieceTokenizer::build_joints(const std::vector<Merge>& merges) {
 
 void SentencePieceTokenizer::encode_stretch(std::string_view text, Run& run) const {
   const bool first = text.data() == run.begin;
-  run.buffers.push_back(mark_spaces(in_form(text, run), parts_.space_prefix, first));
+  const bool late = marks_late(parts_.space_prefix);
+  text = in_form(text, run);
+  const auto mark = [&](std::string_view stretch) -> std::string_view {
+    const bool begins = first && stretch.data() == text.data();
+    return run.buffers.emplace_back(mark_spaces(stretch, parts_.space_prefix, begins));
+  };
   normalized_added_.split(
-      run.buffers.back(), run.parse_special, [&](std::string_view stretch) { encode_marked(stretch, run); },
+      late ? text : mark(text), run.parse_special,
+      [&](std::string_view stretch) { encode_marked(late ? mark(stretch) : stretch, run); },
       [&](int32_t id) { run.out.push_back(id); });
 }
 
@@ -223,7 +229,7 @@ std::string SentencePieceTokenizer::decode(std::span<const int32_t> ids, bool sk
       bytes += pieces_[static_cast<size_t>(id)];
     } else {
       flush();
-      text += unmark_spaces(parts_.tokens[static_cast<size_t>(id)]);
+      text += pieces_[static_cast<size_t>(id)];
     }
   }
   flush();

@@ -23,12 +23,16 @@ enum class TokenizerModel { byte_level, sentencepiece };
 
 // Where a space (SentencePiece-style: its mark) is put before a text.
 enum class SpacePrefix {
+  // By a normalizer: before added tokens are looked for in the normalized text.
   never,
-  always,           // before every stretch of text between added tokens
-  always_unmarked,  // the same, unless it begins with a space (Metaspace, prepend_scheme "always";
-                    // ByteLevel, add_prefix_space)
-  first_unmarked,   // only at the start of the whole text, unless it begins with a space (prepend_scheme "first")
+  always,  // before every stretch of text between added tokens
+  // By Metaspace (or ByteLevel with add_prefix_space): after all added tokens were found, and not where the stretch
+  // begins with a space.
+  never_unmarked,   // prepend_scheme "never"
+  always_unmarked,  // "always"
+  first_unmarked,   // "first": only at the start of the whole text
 };
+constexpr bool marks_late(SpacePrefix prefix) { return prefix >= SpacePrefix::never_unmarked; }
 
 struct TokenizerParts {
   TokenizerModel model = TokenizerModel::byte_level;

@@ -101,6 +101,11 @@ const Case kCases[] = {
     {"AddedWithoutId", "llama_gqa", [](json& j) { j["added_tokens"][0].erase("id"); }, "token id"},
     {"AddedWithoutContent", "llama_gqa", [](json& j) { j["added_tokens"][0].erase("content"); }, "content"},
     {"AddedTakesAnId", "llama_gqa", [](json& j) { j["added_tokens"][0]["id"] = 77; }, "another token"},
+    {"AddedHasAnotherIdInTheVocabulary", "llama_gqa",
+     [](json& j) {
+       j["added_tokens"].push_back({{"id", 1024}, {"content", "ab"}});
+     },
+     "another id"},
     {"AddedIsText", "llama_gqa", [](json& j) { j["added_tokens"] = "all"; }, "added_tokens"},
     {"AddedAreNumbers", "llama_gqa",
      [](json& j) {
@@ -165,6 +170,8 @@ const KeyCase kKeyCases[] = {
     {"FewTypes", [](KeyValues& k) { k.set("tokenizer.ggml.token_type", std::vector<int32_t>{1}); }, "token_type"},
     {"TypeNine", [](KeyValues& k) { k.set("tokenizer.ggml.token_type", std::vector<int32_t>(1027, 9)); },
      "token_type[0]"},
+    {"UnknownForm", [](KeyValues& k) { k.set("tokenizer.whit.unicode_form", std::string("nfx")); }, "nfx"},
+    {"UnknownPrefix", [](KeyValues& k) { k.set("tokenizer.whit.space_prefix", std::string("alway")); }, "always"},
     {"BosTooBig", [](KeyValues& k) { k.set("tokenizer.ggml.bos_token_id", uint32_t{5000}); }, "5000"},
     {"EosTooBig", [](KeyValues& k) { k.set("tokenizer.ggml.eos_token_id", uint32_t{4000000000u}); }, "4000000000"},
     {"AddedOutOfRange",

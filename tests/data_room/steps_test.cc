@@ -294,6 +294,9 @@ TEST(AddedTokens, FlagsAndLongestMatch) {
   EXPECT_EQ(cut(tokens, "x \n<m>\t\u3000 y", true), "[x]5[y]");
   EXPECT_EQ(cut(tokens, "<m> <m>", true), "55");
   EXPECT_EQ(cut(tokens, "", true), "");
+  // A token inside white space that another has swallowed.
+  AddedToken spaces{6, "  "};
+  EXPECT_EQ(cut(AddedTokens({greedy, spaces}), "<m>   x", true), "56[ x]");
   EXPECT_EQ(cut(AddedTokens({}), "abc", true), "[abc]");
 }
 

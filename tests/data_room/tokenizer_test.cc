@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "data_room/fixtures.h"
@@ -103,6 +104,98 @@ TEST(Specials, IdsOutOfRangeAreNothing) {
   EXPECT_EQ(tokenizer->decode(Ids{-1, 5000, 42}, false), tokenizer->piece(42));
   EXPECT_EQ(tokenizer->piece(-1), "");
   EXPECT_FALSE(tokenizer->is_special(1 << 20));
+}
+
+// Variants of a tokenizer.json that other models have, with ids by tools/compare_tokenizers.py's reference; from the
+// folder, and from the keys that are written for it.
+void expect_ids(const std::string& folder, const std::function<void(nlohmann::json&)>& change,
+                const std::vector<std::pair<std::string, Ids>>& rows) {
+  auto files = test::tokenizer_files(folder);
+  nlohmann::json top = nlohmann::json::parse(files["tokenizer.json"]);
+  change(top);
+  files["tokenizer.json"] = top.dump();
+  for (const auto& tokenizer : {make_tokenizer(files), make_tokenizer(tokenizer_metadata(files, 1300))})
+    for (const auto& [text, ids] : rows) EXPECT_EQ(tokenizer->encode(text, true, true), ids) << text;
+}
+
+nlohmann::json added(int id, const char* content, const char* flag) {
+  nlohmann::json token = {{"id", id}, {"content", content}, {"normalized", false}, {"special", false}};
+  token[flag] = true;
+  return token;
+}
+
+TEST(Variants, Gemma) {
+  expect_ids(
+      "llama2_sentencepiece",
+      [](nlohmann::json& top) {
+        top["normalizer"] = top["normalizer"]["normalizers"][1];
+        top["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "MergedWithPrevious"}};
+        top["decoder"]["decoders"].erase(3);
+      },
+      {
+          {"the cat", {1, 478, 326, 450}},
+          {" two  spaces", {1, 397, 673, 338, 410, 630, 455, 475}},
+          {"é\n", {1, 359, 13}},
+      });
+}
+
+TEST(Variants, Phi3SwallowsSpace) {
+  expect_ids("llama2_sentencepiece",
+             [](nlohmann::json& top) { top["added_tokens"].push_back(added(1280, "<|end|>", "rstrip")); },
+             {
+                 {"hi<|end|>\nthe cat", {1, 397, 331, 332, 1280, 429, 326, 450}},
+                 {"<|end|>  <|end|>", {1, 1280, 1280}},
+             });
+}
+
+TEST(Variants, MetaspaceFirst) {
+  expect_ids("llama2_sentencepiece",
+             [](nlohmann::json& top) {
+               top["normalizer"] = nullptr;
+               top["pre_tokenizer"] = {
+                   {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}, {"split", false}};
+               top["added_tokens"].push_back(added(1280, "<x>", "normalized"));
+             },
+             {
+                 {"the<x>cat", {1, 576, 1280, 326, 450}},
+                 {" the<x> cat", {1, 576, 1280, 431, 450}},
+                 {"<x>the", {1, 1280, 747}},
+             });
+}
+
+TEST(Variants, MetaspaceAlways) {
+  expect_ids("llama2_sentencepiece",
+             [](nlohmann::json& top) {
+               top["normalizer"] = nullptr;
+               top["pre_tokenizer"] = {
+                   {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}, {"split", false}};
+               top["added_tokens"].push_back(added(1280, "<x>", "normalized"));
+             },
+             {
+                 {"the<x>cat", {1, 576, 1280, 431, 450}},
+                 {" the<x> cat", {1, 576, 1280, 431, 450}},
+                 {"<x>the", {1, 1280, 576}},
+             });
+}
+
+TEST(Variants, PrefixSpace) {
+  expect_ids("gpt2", [](nlohmann::json& top) { top["pre_tokenizer"]["add_prefix_space"] = true; },
+             {
+                 {"the cat", {268, 269, 272}},
+                 {" the", {268}},
+                 {"<|im_start|>the", {1, 268}},
+             });
+}
+
+TEST(Variants, FormAndLeftStrip) {
+  expect_ids("qwen2_bias",
+             [](nlohmann::json& top) {
+               top["normalizer"] = {{"type", "NFKC"}};
+               top["added_tokens"].push_back(added(1024, "<x>", "lstrip"));
+             },
+             {
+                 {"ﬁ½  <x> é", {72, 75, 19, 161, 226, 229, 20, 1024, 223, 572}},
+             });
 }
 
 // The scores of this file: ids and text by hand-checked properties, as no reference ids come with it.

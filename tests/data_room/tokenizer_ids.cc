@@ -1,0 +1,70 @@
+// What tools/compare_tokenizers.py asks of our tokenizers: no test, a program over standard input and output.
+//
+//   tokenizer_ids FOLDER|FILE.gguf [keys]     keys: by way of the GGUF keys that are written for the folder
+//
+// A line in: a text's bytes in hexadecimal. A line out: JSON with the ids with and without what is put at the ends, and
+// the bytes of their decoding and of their pieces in hexadecimal.
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/tokenizer.h"
+#include "format/gguf.h"
+
+namespace whit {
+namespace {
+
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::filesystem::path& path, bool by_keys) {
+  if (!std::filesystem::is_directory(path)) return make_tokenizer(GgufFile::open(path).metadata);
+  std::map<std::string, std::string> files;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"})
+    if (std::filesystem::exists(path / name)) files[name] = read_file(path / name);
+  const auto tokenizer = make_tokenizer(files);
+  return by_keys ? make_tokenizer(tokenizer_metadata(files, tokenizer->vocabulary() + 3)) : tokenizer;
+}
+
+std::string from_hex(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+std::string to_hex(const std::string& bytes) {
+  std::string hex;
+  for (const char c : bytes)
+    for (const int half : {static_cast<unsigned char>(c) >> 4, c & 15}) hex.push_back("0123456789abcdef"[half]);
+  return hex;
+}
+
+int answer(int count, char** arguments) {
+  const auto tokenizer = open_tokenizer(arguments[1], count > 2);
+  for (std::string line; std::getline(std::cin, line);) {
+    const std::string text = from_hex(line);
+    const std::vector<int32_t> ids = tokenizer->encode(text, false, true);
+    std::string pieces;
+    for (const int32_t id : ids) pieces += tokenizer->piece(id);
+    std::cout << nlohmann::json{{"ends", tokenizer->encode(text, true, true)},
+                                {"ids", ids},
+                                {"decoded", to_hex(tokenizer->decode(ids, false))},
+                                {"spoken", to_hex(tokenizer->decode(ids, true))},
+                                {"pieces", to_hex(pieces)}}
+                     .dump()
+              << "\n";
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace whit
+
+int main(int count, char** arguments) {
+  try {
+    return count < 2 ? 2 : whit::answer(count, arguments);
+  } catch (const whit::Error& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
