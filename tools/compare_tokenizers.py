@@ -3,7 +3,7 @@
 
     pip install tokenizers gguf numpy
     cmake --build build/lean --target tokenizer_ids
-    tools/compare_tokenizers.py build/lean/tests/data_room/tokenizer_ids [--texts 10000] [--only NAME]
+    tools/compare_tokenizers.py build/lean/tests/data_room/tokenizer_ids [--texts 10000] [--only NAME] [--every]
 
 Compared are ids with and without the tokens at the ends, and both decodings; for the tokenizers of tests/data, for
 variants of them that say what other models' files say, each read from the folder, from the GGUF keys that we write, and
@@ -165,6 +165,13 @@ def texts(count, seed):
                           for _ in range(rng.randrange(1, 25)))
 
 
+def every_character():
+    """Each character of Unicode between letters and before a combining accent."""
+    characters = [chr(value) for value in range(0x110000) if not 0xd800 <= value < 0xe000]
+    for first in range(0, len(characters), 64):
+        yield "".join(f"a{character}\u0301b {character}7{character}." for character in characters[first:first + 64])
+
+
 def broken(count, seed):
     """Bytes, most of them no UTF-8."""
     rng = random.Random(seed)
@@ -232,9 +239,10 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--texts", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only")
+    parser.add_argument("--only", help="a variant's name")
+    parser.add_argument("--every", action="store_true", help="every character of Unicode instead of random texts")
     options = parser.parse_args()
-    samples = list(texts(options.texts, options.seed))
+    samples = list(every_character() if options.every else texts(options.texts, options.seed))
     encoded = [text.encode() for text in samples]
     bad = list(broken(options.texts // 10, options.seed))
     failures = 0

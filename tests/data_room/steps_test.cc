@@ -82,6 +82,9 @@ TEST(UnicodeForm, KnownTexts) {
       {"한", "한", "\u1112\u1161\u11ab", "한", "\u1112\u1161\u11ab"},
       {"ﬁ ½", "ﬁ ½", "ﬁ ½", "fi 1\u20442", "fi 1\u20442"},
       {"e\xff\u0301", "e\xff\u0301", "e\xff\u0301", "e\xff\u0301", "e\xff\u0301"},  // nothing across a broken byte
+      {"\U0001e037", "\U0001e037", "\U0001e037", "\U0001e037", "\U0001e037"},       // newer than the reference's tables
+      {"\U00011935\U00011930", "\U00011935\U00011930", "\U00011935\U00011930", "\U00011935\U00011930",
+       "\U00011935\U00011930"},
       {"", "", "", "", ""},
   };
   for (const Row& row : rows) {

@@ -1,4 +1,4 @@
-// Unicode's normalization forms, over utf8proc's tables.
+// Unicode's normalization forms as Hugging Face's tokenizers have them, over utf8proc's tables.
 #pragma once
 
 #include <string>
