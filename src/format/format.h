@@ -17,7 +17,27 @@
 namespace whit {
 
 // Numbers of the GGUF tensor info (only those that we read).
-enum class GgmlType : int32_t { f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, i8 = 24, bf16 = 30 };
+enum class GgmlType : int32_t {
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q2_k = 10,
+  q3_k = 11,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  iq4_nl = 20,
+  iq4_xs = 23,
+  i8 = 24,
+  bf16 = 30,
+  tq1_0 = 34,
+  tq2_0 = 35,
+  mxfp4 = 39
+};
 
 struct PartSpec {
   std::string suffix;  // "codes": stored as NAME.whit.codes; "" for ggml formats: stored under the tensor's own name
@@ -116,6 +136,21 @@ class AffineFormat : public Format {
 
 // Null when the format is not affine.
 std::shared_ptr<const AffineFormat> as_affine(const FormatPtr& format);
+
+// A format of ggml that rounds a block of weights by itself, without knowing what the model does with them.
+class BlockRounding {
+ public:
+  virtual ~BlockRounding() = default;
+  virtual uint64_t block_weights() const = 0;
+  virtual uint64_t block_bytes() const = 0;
+  // weights[block_weights()], finite and at most 65504 in magnitude, to out[block_bytes()], near the least squared error.
+  virtual void round_block(const float* weights, std::byte* out) const = 0;
+};
+
+// Dense formats and those with BlockRounding. Throws ErrorKind::usage for others, ErrorKind::numeric for weights that
+// the format cannot hold. For blocks, rows must be whole ones (check_shape).
+bool rounds_alone(const FormatPtr& format);
+Packed pack_rounded(const FormatPtr& format, Shape shape, std::span<const float> weights);
 
 // Dense formats (f32, f16, bf16) and any other that needs no search: round each weight. Throws ErrorKind::usage for
 // others.
