@@ -50,10 +50,11 @@ struct PartSpec {
 class Format {
  public:
   virtual ~Format() = default;
-  virtual std::string name() const = 0;   // the row of formats.def: "grid", "q4_1", "f16"
-  virtual std::string label() const = 0;  // short and unique among options: "grid3-g32-s8", "q4_1"
-  virtual Json options() const = 0;       // all options, normalized; {} where there are none
-  virtual bool is_ggml() const = 0;       // true: the tensor is an ordinary GGUF tensor
+  virtual std::string name() const = 0;           // the row of formats.def: "grid", "q4_1", "f16"
+  virtual std::string label() const = 0;          // short and unique among options: "grid3-g32-s8", "q4_1"
+  virtual Json options() const = 0;               // all options, normalized; {} where there are none
+  virtual bool is_ggml() const = 0;               // true: the tensor is an ordinary GGUF tensor
+  virtual bool storable() const { return true; }  // false: only read from folders; no file that we write can hold it
   // Where the format stores which weights are kept (its first part), how many those are. Only a matrix pruned to
   // exactly this pattern can be stored, and only its kept weights are.
   virtual std::optional<NmPattern> pattern() const { return std::nullopt; }
@@ -63,7 +64,8 @@ class Format {
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
   double bits_per_weight(Shape shape) const;
-  // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left out.
+  // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left
+  // out.
   virtual double paper_bits(Shape, std::span<const std::span<const std::byte>>) const noexcept { return 0; }
   // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order, in the basis that they are stored in)
   // to floats [count, cols]. noexcept: the parts have the sizes of parts(shape).
@@ -143,7 +145,8 @@ class BlockRounding {
   virtual ~BlockRounding() = default;
   virtual uint64_t block_weights() const = 0;
   virtual uint64_t block_bytes() const = 0;
-  // weights[block_weights()], finite and at most 65504 in magnitude, to out[block_bytes()], near the least squared error.
+  // weights[block_weights()], finite and at most 65504 in magnitude, to out[block_bytes()], near the least squared
+  // error.
   virtual void round_block(const float* weights, std::byte* out) const = 0;
 };
 
@@ -159,6 +162,7 @@ Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> w
 Packed pack_masked(const FormatPtr& format, Shape shape, std::span<const float> weights, std::span<const uint8_t> mask);
 
 // A copy of the stored bytes in the stored format, rows in GGUF order: what "copy" does. View may be one member.
+// ErrorKind::usage for a format that is not storable().
 Packed copy_packed(const TensorView& view);
 
 }  // namespace whit

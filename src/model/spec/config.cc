@@ -71,7 +71,7 @@ void check_family(const Keys& keys) {
     keys.refuse("this activation is not supported", "hidden_act", "silu is");
   for (const char* bias : {"attention_bias", "mlp_bias"})
     if (keys.boolean(bias, false)) keys.refuse("biases are not supported", bias);
-  for (const char* key : {"quantization_config", "sliding_window", "layer_types"})
+  for (const char* key : {"sliding_window", "layer_types"})
     if (keys.find(key)) keys.refuse("this kind of model is not supported", key);
 }
 

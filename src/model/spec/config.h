@@ -17,8 +17,8 @@ struct FolderConfig {
   uint64_t head_size = 0;
 };
 
-// Both spellings of transformers (4: rope_theta, rope_scaling; 5: rope_parameters). Another family, activation, bias,
-// rotary scaling or a quantized folder is ErrorKind::input that names what was found. `where` stands for the file.
+// Both spellings of transformers (4: rope_theta, rope_scaling; 5: rope_parameters). Another family, activation, bias
+// or rotary scaling is ErrorKind::input that names what was found. `where` stands for the file.
 FolderConfig read_config(const nlohmann::json& config, const std::string& where, const std::string& name);
 
 }  // namespace whit

@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 #include <set>
 
 #include "base/hash.h"
@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 #include "model/spec/config.h"
 #include "model/spec/load.h"
+#include "model/spec/load_quantized.h"
 
 namespace whit {
 namespace {
@@ -42,29 +43,14 @@ std::string gguf_name(std::string_view name) {
   return "";
 }
 
-StoredTensor stored_tensor(const SafetensorsEntry& entry, const SafetensorsFile& file, const std::string& name,
-                           uint64_t head_size) {
-  const std::string where = fmt::format("{}: tensor {}", file.file->path().string(), entry.name);
-  StoredTensor tensor;
+// The matrix under its GGUF name, as the executors read it.
+StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, uint64_t head_size) {
+  StoredTensor tensor = matrix.tensor;
   tensor.name = name;
-  if (entry.dtype == "F32") tensor.format = make_format("f32");
-  if (entry.dtype == "F16") tensor.format = make_format("f16");
-  if (entry.dtype == "BF16") tensor.format = make_format("bf16");
-  if (!tensor.format)
-    throw Error(ErrorKind::input, "a tensor has a dtype that is not read here", where, entry.dtype,
-                "F32, F16 and BF16 are");
-  if (entry.shape.empty() || entry.shape.size() > 2)
-    throw Error(ErrorKind::input, "a tensor is no vector or matrix", where,
-                fmt::format("{} dimensions", entry.shape.size()));
-  tensor.dimensions = static_cast<int>(entry.shape.size());
-  tensor.shape = {entry.shape.size() == 2 ? entry.shape[0] : 1, entry.shape.back()};
-  if (tensor.shape.rows == 0 || tensor.shape.cols == 0) throw Error(ErrorKind::input, "a tensor is empty", where);
-  tensor.parts = {entry.data};
-  tensor.owner = file.file;
   const bool rotated = name.ends_with(".attn_q.weight") || name.ends_with(".attn_k.weight");
   if (rotated) {
     if (tensor.shape.rows % head_size != 0)
-      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", where,
+      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", matrix.where,
                   fmt::format("{} rows, heads of {}", tensor.shape.rows, head_size));
     tensor.half_split_head = head_size;
   }
@@ -78,8 +64,10 @@ StoredTensor rope_freqs_tensor(const std::vector<float>& divisors) {
   return tensor;
 }
 
-std::vector<std::filesystem::path> weight_files(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
+// The folder's weight files in the order of their names, each with the tensors that the index says it has; the one
+// file has no index, and is told to have none.
+std::map<std::string, std::set<std::string>> weight_files(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "model.safetensors")) return {{"model.safetensors", {}}};
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   if (!std::filesystem::exists(index))
     throw Error(ErrorKind::io, "the folder has no weights that are read here", folder.string(), {},
@@ -88,17 +76,15 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& fol
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (map == json.end() || !map->is_object())
     throw Error(ErrorKind::input, "the index has no weight_map", index.string());
-  std::set<std::string> names;
+  std::map<std::string, std::set<std::string>> files;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || file.get_ref<const std::string&>().empty() ||
         file.get_ref<const std::string&>().find_first_of("/\\") != std::string::npos)
       throw Error(ErrorKind::input, "the index names a file that cannot be",
                   fmt::format("{}: {}", index.string(), tensor),
                   file.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 200));
-    names.insert(file.get<std::string>());
+    files[file.get<std::string>()].insert(tensor);
   }
-  std::vector<std::filesystem::path> files;
-  for (const std::string& name : names) files.push_back(folder / name);
   return files;
 }
 
@@ -114,28 +100,34 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
   const std::filesystem::path config_path = path / "config.json";
   const std::string config_text = read_file(config_path, kLargestConfig);
   const std::filesystem::path named = path.filename().empty() ? path.parent_path() : path;
-  const FolderConfig config =
-      read_config(parse_json(config_text, config_path.string()), config_path.string(), named.filename().string());
+  const nlohmann::json config_json = parse_json(config_text, config_path.string());
+  const FolderConfig config = read_config(config_json, config_path.string(), named.filename().string());
   model->metadata = config.metadata;
 
   Hasher hasher;
   hasher.add(config_text);
-  std::set<std::string> dtypes, seen;
-  for (const std::filesystem::path& file_path : weight_files(path)) {
-    const SafetensorsFile file = SafetensorsFile::open(file_path);
+  std::vector<FolderTensor> entries;
+  for (auto& [file_name, listed] : weight_files(path)) {
+    const SafetensorsFile file = SafetensorsFile::open(path / file_name);
     hasher.add(file.file->bytes());
     model->file_bytes += file.file->bytes().size();
     for (const SafetensorsEntry& entry : file.tensors) {
-      if (is_ignored(entry.name)) continue;
-      const std::string where = fmt::format("{}: tensor {}", file_path.string(), entry.name);
-      const std::string name = gguf_name(entry.name);
-      if (name.empty())
-        throw Error(ErrorKind::input, "the model has a tensor that is not supported", where, {},
-                    "leaving it out would change what the model says");
-      if (!seen.insert(name).second) throw Error(ErrorKind::input, "a tensor is there twice", where);
-      model->tensors.push_back(stored_tensor(entry, file, name, config.head_size));
-      dtypes.insert(entry.dtype);
+      listed.erase(entry.name);
+      if (!is_ignored(entry.name)) entries.push_back({entry, file.file});
     }
+    if (!listed.empty())
+      throw Error(ErrorKind::input, "a shard lacks a tensor that the index says it has", (path / file_name).string(),
+                  *listed.begin(), "the folder is incomplete: fetch it again");
+  }
+  std::set<std::string> dtypes, seen;
+  for (const FolderMatrix& matrix : folder_matrices(entries, config_json, config_path.string())) {
+    const std::string name = gguf_name(matrix.name);
+    if (name.empty())
+      throw Error(ErrorKind::input, "the model has a tensor that is not supported", matrix.where, {},
+                  "leaving it out would change what the model says");
+    if (!seen.insert(name).second) throw Error(ErrorKind::input, "a tensor is there twice", matrix.where);
+    model->tensors.push_back(stored_tensor(matrix, name, config.head_size));
+    dtypes.insert(matrix.kind);
   }
   if (!config.rope_freqs.empty()) model->tensors.push_back(rope_freqs_tensor(config.rope_freqs));
   if (const TensorView embedding = model->find("token_embd.weight"))
