@@ -123,6 +123,10 @@ void read_rotary(const Keys& keys, const std::string& where, FolderConfig& confi
 
 }  // namespace
 
+std::vector<float> llama3_divisors(const json& scaling, double theta, uint64_t dimensions) {
+  return llama3_divisors(Keys(scaling, "rope_scaling"), theta, dimensions);
+}
+
 FolderConfig read_config(const json& object, const std::string& where, const std::string& name) {
   if (!object.is_object()) throw Error(ErrorKind::input, "the configuration is no JSON object", where);
   const Keys keys(object, where);

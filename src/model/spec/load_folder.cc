@@ -14,34 +14,12 @@
 #include "model/spec/config.h"
 #include "model/spec/load.h"
 #include "model/spec/load_quantized.h"
+#include "model/spec/tensor_names.h"
 
 namespace whit {
 namespace {
 
 constexpr uint64_t kLargestConfig = 16 << 20, kLargestTokenizer = 256 << 20;
-
-// The GGUF name, or "" for a name that is not known.
-std::string gguf_name(std::string_view name) {
-  if (name == "model.embed_tokens.weight") return "token_embd.weight";
-  if (name == "model.norm.weight") return "output_norm.weight";
-  if (name == "lm_head.weight") return "output.weight";
-  constexpr std::string_view kLayers = "model.layers.";
-  if (!name.starts_with(kLayers)) return "";
-  name.remove_prefix(kLayers.size());
-  const size_t dot = name.find('.');
-  if (dot == 0 || dot == std::string_view::npos || dot > 6) return "";
-  const std::string_view layer = name.substr(0, dot), rest = name.substr(dot + 1);
-  if (!std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; })) return "";
-  if (layer.size() > 1 && layer[0] == '0') return "";
-  static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},   {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},    {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"},
-  };
-  for (const auto& [theirs, ours] : kNames)
-    if (rest == fmt::format("{}.weight", theirs)) return fmt::format("blk.{}.{}.weight", layer, ours);
-  return "";
-}
 
 // The matrix under its GGUF name, as the executors read it.
 StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, uint64_t head_size) {
@@ -121,7 +99,7 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
   }
   std::set<std::string> dtypes, seen;
   for (const FolderMatrix& matrix : folder_matrices(entries, config_json, config_path.string())) {
-    const std::string name = gguf_name(matrix.name);
+    const std::string name = folder_to_gguf_name(matrix.name);
     if (name.empty())
       throw Error(ErrorKind::input, "the model has a tensor that is not supported", matrix.where, {},
                   "leaving it out would change what the model says");
