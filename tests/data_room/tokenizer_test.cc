@@ -122,9 +122,9 @@ TEST(Specials, IdsOutOfRangeAreNothing) {
 TEST(Gguf, ScoresBecomeMerges) {
   const KeyValues keys = GgufFile::open(test::data_path("models/stories260K.gguf")).metadata;
   const auto scores = make_tokenizer(keys), merges = make_tokenizer(tokenizer_files(keys));
-  for (const std::string& text : {std::string("Once upon a time, there was a little girl named Lily."),
-                                  std::string("  two  spaces "), std::string("naïve 日本 \n\t😀"),
-                                  std::string("aaaaaaaaabababab ththth ingingin")})
+  for (const std::string& text :
+       {std::string("Once upon a time, there was a little girl named Lily."), std::string("  two  spaces "),
+        std::string("naïve 日本 \n\t😀"), std::string("aaaaaaaaabababab ththth ingingin")})
     EXPECT_EQ(merges->encode(text, true, false), scores->encode(text, true, false)) << text;
 }
 
