@@ -27,6 +27,16 @@ uint32_t word_at(std::span<const std::byte> part, uint64_t index) noexcept {
   return word;
 }
 
+// All 256, since ldexp() for every weight takes longer than reading it.
+const std::array<float, 256>& f8_table() noexcept {
+  static const std::array<float, 256> table = [] {
+    std::array<float, 256> values{};
+    for (size_t code = 0; code < values.size(); ++code) values[code] = f8_e4m3_to_float(static_cast<uint8_t>(code));
+    return values;
+  }();
+  return table;
+}
+
 class ScaledF8 final : public FolderFormat {
  public:
   ScaledF8(uint64_t rows, uint64_t cols) : rows_(rows), cols_(cols) {}
@@ -40,11 +50,12 @@ class ScaledF8 final : public FolderFormat {
   void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
               float* out) const noexcept override {
     const uint64_t across = div_up(shape.cols, cols_);
+    const std::array<float, 256>& table = f8_table();
     for (uint64_t row = begin; row < begin + count; ++row, out += shape.cols)
       for (uint64_t j = 0; j < shape.cols; ++j) {
         float scale;
         std::memcpy(&scale, parts[1].data() + (row / rows_ * across + j / cols_) * sizeof(float), sizeof(float));
-        out[j] = f8_e4m3_to_float(std::to_integer<uint8_t>(parts[0][row * shape.cols + j])) * scale;
+        out[j] = table[std::to_integer<size_t>(parts[0][row * shape.cols + j])] * scale;
       }
   }
 

@@ -66,6 +66,21 @@ std::map<std::string, std::set<std::string>> weight_files(const std::filesystem:
   return files;
 }
 
+// Before config.json had a quantization_config, packers wrote a file of their own beside it.
+void add_old_quantization(const std::filesystem::path& folder, nlohmann::json& config, Hasher& hasher) {
+  if (config.contains("quantization_config")) return;
+  for (const auto& [name, method] : {std::pair("quantize_config.json", "gptq"), {"quant_config.json", "awq"}}) {
+    if (!std::filesystem::exists(folder / name)) continue;
+    const std::string text = read_file(folder / name, kLargestConfig);
+    hasher.add(text);
+    config["quantization_config"] = parse_json(text, (folder / name).string());
+    if (!config["quantization_config"].is_object())
+      throw Error(ErrorKind::input, "the file is no JSON object", (folder / name).string());
+    config["quantization_config"].emplace("quant_method", method);
+    return;
+  }
+}
+
 // Buffers that older writers left in the file and that nobody reads.
 bool is_ignored(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
 
@@ -78,12 +93,13 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
   const std::filesystem::path config_path = path / "config.json";
   const std::string config_text = read_file(config_path, kLargestConfig);
   const std::filesystem::path named = path.filename().empty() ? path.parent_path() : path;
-  const nlohmann::json config_json = parse_json(config_text, config_path.string());
+  nlohmann::json config_json = parse_json(config_text, config_path.string());
   const FolderConfig config = read_config(config_json, config_path.string(), named.filename().string());
   model->metadata = config.metadata;
 
   Hasher hasher;
   hasher.add(config_text);
+  add_old_quantization(path, config_json, hasher);
   std::vector<FolderTensor> entries;
   for (auto& [file_name, listed] : weight_files(path)) {
     const SafetensorsFile file = SafetensorsFile::open(path / file_name);

@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -113,6 +113,23 @@ TEST(Quantized, WhatCannotBeReadIsRefusedByName) {
   EXPECT_EQ(
       EditedFolder("llama_gptq", "config.json", "\"desc_act\": true", "\"checkpoint_format\": \"gptq_v2\"").error(),
       "");
+}
+
+// Older packers kept what they did in a file of their own.
+TEST(Quantized, OlderFoldersSayItInAnotherFile) {
+  for (const auto& [name, file, text] :
+       {std::tuple("llama_gptq", "quantize_config.json", R"({"bits": 4, "group_size": 16, "desc_act": true})"),
+        {"llama_awq", "quant_config.json",
+         R"({"w_bit": 4, "q_group_size": 16, "zero_point": true, "version": "GEMM"})"}}) {
+    EditedFolder folder(name, "config.json", "quantization_config", "something_else");
+    EXPECT_NE(folder.error(), "");
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "whit_edited";
+    write_file(path / file, text, false);
+    EXPECT_EQ(folder.error(), "");
+    const ModelPtr one = load_model(kData / name), two = load_model(path);
+    const std::string tensor = "blk.0.ffn_down.weight";
+    EXPECT_EQ(in_folder_order(two->find(tensor)), in_folder_order(one->find(tensor)));
+  }
 }
 
 // The group of an input comes from the file.
