@@ -1,5 +1,5 @@
-// Rounding of one group of weights by itself, to the least squared error that a plain search finds: how `convert`
-// writes ggml types. Used by the formats of ggml only.
+// Rounding of one group of weights by itself, to the least squared error that a plain search finds, large weights
+// counted somewhat more: how `convert` writes ggml types. Used by the formats of ggml only.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace whit::block_fit {
 // weights.
 struct Symmetric {
   float scale = 0;
-  double error = 0;  // sum of squares
+  double error = 0;  // weighted sum of squares
 };
 // Codes 0 .. levels - 1 of x[0 .. n), n <= 256, and the scale, as rounded to a half where `half`.
 Symmetric fit_symmetric(const float* x, size_t n, int levels, int centre, bool half, uint8_t* codes);
@@ -21,8 +21,8 @@ struct Ranged {
   float scale = 0, minimum = 0;
   double error = 0;
 };
-// The same; `not_above_zero`: the minimum is kept at or below zero, as K types store it.
-Ranged fit_ranged(const float* x, size_t n, int levels, bool half, bool not_above_zero, uint8_t* codes);
+// The same.
+Ranged fit_ranged(const float* x, size_t n, int levels, bool half, uint8_t* codes);
 
 // A block of 256 weights of a K type: every sub-block of `sub` weights has an integer scale (and minimum), the block
 // one or two half floats.

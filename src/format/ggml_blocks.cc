@@ -184,7 +184,7 @@ class GgmlBlocks final : public AffineFormat,
           block_fit::fit_symmetric(weights, kGroup, Kind::levels, static_cast<int>(Kind::centre), true, codes);
       block.scale = float_to_half(fit.scale);
     } else {
-      const auto fit = block_fit::fit_ranged(weights, kGroup, Kind::levels, true, false, codes);
+      const auto fit = block_fit::fit_ranged(weights, kGroup, Kind::levels, true, codes);
       block.scale = float_to_half(fit.scale);
       block.minimum = float_to_half(fit.minimum);
     }

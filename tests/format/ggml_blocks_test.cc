@@ -84,9 +84,9 @@ TEST(GgmlBlocks, RoundingBeatsTheExtremesOfAGroup) {
     bool minimum;
     double most;  // of the naive error; measured, and a margin of 0.03
   };
-  const Case cases[] = {{"q4_0", 32, 16, false, 0.96}, {"q4_1", 32, 16, true, 0.88},   {"q5_0", 32, 32, false, 0.97},
-                        {"q5_1", 32, 32, true, 0.91},  {"q8_0", 32, 256, false, 0.95}, {"q2_k", 16, 4, true, 0.66},
-                        {"q3_k", 16, 8, false, 0.94},  {"q4_k", 32, 16, true, 0.85},   {"q5_k", 32, 32, true, 0.89},
+  const Case cases[] = {{"q4_0", 32, 16, false, 0.97}, {"q4_1", 32, 16, true, 0.88},   {"q5_0", 32, 32, false, 0.97},
+                        {"q5_1", 32, 32, true, 0.91},  {"q8_0", 32, 256, false, 0.95}, {"q2_k", 16, 4, true, 0.69},
+                        {"q3_k", 16, 8, false, 0.96},  {"q4_k", 32, 16, true, 0.85},   {"q5_k", 32, 32, true, 0.89},
                         {"q6_k", 16, 64, false, 0.96}};
   for (const Case& row : cases) {
     for (const bool outliers : {false, true}) {
@@ -110,7 +110,7 @@ TEST(GgmlBlocks, RoundingIsNearlyIdempotentAndTakesOddBlocks) {
     const std::vector<float> weights = normal_weights(shape.count(), true);
     const std::vector<float> once = unpacked(pack_rounded(format, shape, weights));
     const std::vector<float> twice = unpacked(pack_rounded(format, shape, once));
-    EXPECT_LE(mean_squared_error(once, twice), 0.1 * mean_squared_error(weights, once));
+    EXPECT_LE(mean_squared_error(once, twice), 0.15 * mean_squared_error(weights, once));
     // Zeros, one value, one weight alone, all negative, all positive, subnormal.
     for (const int kind : {0, 1, 2, 3, 4, 5}) {
       std::vector<float> odd(256, 0.0f);
@@ -127,6 +127,15 @@ TEST(GgmlBlocks, RoundingIsNearlyIdempotentAndTakesOddBlocks) {
   }
   EXPECT_FALSE(rounds_alone(make_format("tq1_0")));
   EXPECT_TRUE(rounds_alone(make_format("bf16")));
+}
+
+TEST(GgmlBlocks, ACoarserGridComesBackExactly) {
+  const std::vector<float> weights = normal_weights(1 << 12, true);
+  const std::vector<float> coarse = unpacked(pack_rounded(make_format("q4_1"), {64, 64}, weights));
+  for (const char* name : {"q4_1", "q5_1"})  // but for groups that leave one of the ends out
+    EXPECT_LT(mean_squared_error(coarse, unpacked(pack_rounded(make_format(name), {64, 64}, coarse))),
+              1e-3 * mean_squared_error(weights, coarse))
+        << name;
 }
 
 TEST(GgmlBlocks, WhatCannotBeStoredIsRefused) {
