@@ -63,14 +63,12 @@ void load_nibbles(const Block& block, uint8_t* codes) noexcept {
 }
 
 template <class Block>
-void store_five_bits(Block& block, const uint8_t* codes) noexcept {
-  store_nibbles(block, codes);
+void store_fifth_bits(Block& block, const uint8_t* codes) noexcept {
   block.high = 0;
   for (uint64_t j = 0; j < kGroup; ++j) block.high |= static_cast<uint32_t>(codes[j] >> 4) << j;
 }
 template <class Block>
-void load_five_bits(const Block& block, uint8_t* codes) noexcept {
-  load_nibbles(block, codes);
+void load_fifth_bits(const Block& block, uint8_t* codes) noexcept {
   for (uint64_t j = 0; j < kGroup; ++j) codes[j] = static_cast<uint8_t>(codes[j] | ((block.high >> j & 1) << 4));
 }
 
@@ -89,48 +87,37 @@ struct Q8Zero {
   }
 };
 
-struct Q4Zero {
+// Codes of four bits, or of five.
+template <class BlockType, uint32_t kLevels, bool kSymmetric>
+struct PackedKind {
+  static constexpr uint32_t levels = kLevels;
+  static constexpr bool symmetric = kSymmetric;
+  static constexpr float centre = kSymmetric ? kLevels / 2 : 0;
+  using Block = BlockType;
+  static void store(Block& block, const uint8_t* codes) noexcept {
+    store_nibbles(block, codes);
+    if constexpr (kLevels == 32) store_fifth_bits(block, codes);
+  }
+  static void load(const Block& block, uint8_t* codes) noexcept {
+    load_nibbles(block, codes);
+    if constexpr (kLevels == 32) load_fifth_bits(block, codes);
+  }
+};
+struct Q4Zero : PackedKind<BlockQ4, 16, true> {
   static constexpr const char* name = "q4_0";
   static constexpr GgmlType type = GgmlType::q4_0;
-  static constexpr uint32_t levels = 16;
-  static constexpr bool symmetric = true;
-  static constexpr float centre = 8;
-  using Block = BlockQ4;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_nibbles(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_nibbles(block, codes); }
 };
-
-struct Q4One {
+struct Q4One : PackedKind<BlockQ4Minimum, 16, false> {
   static constexpr const char* name = "q4_1";
   static constexpr GgmlType type = GgmlType::q4_1;
-  static constexpr uint32_t levels = 16;
-  static constexpr bool symmetric = false;
-  static constexpr float centre = 0;
-  using Block = BlockQ4Minimum;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_nibbles(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_nibbles(block, codes); }
 };
-
-struct Q5Zero {
+struct Q5Zero : PackedKind<BlockQ5, 32, true> {
   static constexpr const char* name = "q5_0";
   static constexpr GgmlType type = GgmlType::q5_0;
-  static constexpr uint32_t levels = 32;
-  static constexpr bool symmetric = true;
-  static constexpr float centre = 16;
-  using Block = BlockQ5;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_five_bits(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_five_bits(block, codes); }
 };
-
-struct Q5One {
+struct Q5One : PackedKind<BlockQ5Minimum, 32, false> {
   static constexpr const char* name = "q5_1";
   static constexpr GgmlType type = GgmlType::q5_1;
-  static constexpr uint32_t levels = 32;
-  static constexpr bool symmetric = false;
-  static constexpr float centre = 0;
-  using Block = BlockQ5Minimum;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_five_bits(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_five_bits(block, codes); }
 };
 
 template <class Kind>
@@ -145,10 +132,7 @@ class GgmlBlocks final : public AffineFormat,
   Json options() const override { return Json::object(); }
   bool is_ggml() const override { return true; }
   void check_shape(Shape shape, std::string_view tensor) const override {
-    if (shape.cols % kGroup != 0)
-      throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", Kind::name),
-                  std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, kGroup),
-                  "the format grid takes rows of any length");
+    check_whole_blocks(shape, tensor, Kind::name, kGroup);
   }
   std::vector<PartSpec> parts(Shape shape) const override {
     const uint64_t row_bytes = shape.cols / kGroup * sizeof(Block);
@@ -264,6 +248,13 @@ FormatPtr make_blocks(const Json& options, const std::string& where) {
 }
 
 }  // namespace
+
+void check_whole_blocks(Shape shape, std::string_view tensor, const char* format, uint64_t block) {
+  if (shape.cols % block != 0)
+    throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", format),
+                std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, block),
+                "the format grid takes rows of any length");
+}
 
 namespace format_factories {
 FormatPtr make_q8_0(const Json& options, const std::string& where) { return make_blocks<Q8Zero>(options, where); }

@@ -1,8 +1,6 @@
 // The types of ggml that no affine format describes: K types (blocks of 256 weights, whose sub-blocks have integer
 // scales), uneven levels, ternary, 4-bit floats. Decoding is exact: every product has fewer bits than a float, and
 // where a minimum is subtracted there is one rounding, as in ggml.
-#include <fmt/format.h>
-
 #include <bit>
 #include <cstring>
 
@@ -252,10 +250,7 @@ class GgmlDecoded : public Format {
   Json options() const override { return Json::object(); }
   bool is_ggml() const override { return true; }
   void check_shape(Shape shape, std::string_view tensor) const override {
-    if (shape.cols % Kind::weights != 0)
-      throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", Kind::name),
-                  std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, Kind::weights),
-                  "the format grid takes rows of any length");
+    check_whole_blocks(shape, tensor, Kind::name, Kind::weights);
   }
   std::vector<PartSpec> parts(Shape shape) const override {
     const uint64_t row_bytes = shape.cols / Kind::weights * Kind::bytes;
