@@ -14,7 +14,7 @@ namespace whit {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> table = {
-      inspect_verb(), run_verb(), eval_verb(), bench_verb(), report_verb(),
+      inspect_verb(), convert_verb(), run_verb(), eval_verb(), bench_verb(), report_verb(),
 #ifdef WHIT_LEARN
       compress_verb(), calibrate_verb(), tune_verb(), methods_verb(),
 #else

@@ -27,6 +27,7 @@ struct Verb {
 };
 
 Verb inspect_verb();
+Verb convert_verb();
 Verb run_verb();
 Verb eval_verb();
 Verb bench_verb();

@@ -41,6 +41,9 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata);
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files);
 // The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows ([PADi] fills up).
 KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows);
+// The other way: the texts of tokenizer.json and tokenizer_config.json (with the chat template) for the tokenizer of
+// GGUF metadata. Fillers ([PADi]) are left out.
+std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata);
 
 // Holds back the bytes of an incomplete UTF-8 sequence between pieces.
 class Utf8Stream {

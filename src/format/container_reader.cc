@@ -2,6 +2,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <unordered_map>
 
 #include "base/checked.h"
@@ -17,27 +18,17 @@ namespace {
 
 constexpr uint64_t kLargestSide = uint64_t{1} << 32, kLargestCount = uint64_t{1} << 48;
 
+// The format of the type's name, for those that have a row in formats.def.
 FormatPtr format_of_type(const GgufTensor& tensor) {
-  switch (static_cast<GgmlType>(tensor.type)) {
-    case GgmlType::f32:
-      return make_format("f32");
-    case GgmlType::f16:
-      return make_format("f16");
-    case GgmlType::bf16:
-      return make_format("bf16");
-    case GgmlType::q8_0:
-      return make_format("q8_0");
-    case GgmlType::q4_0:
-      return make_format("q4_0");
-    case GgmlType::q4_1:
-      return make_format("q4_1");
-    default:
-      break;
-  }
   const GgmlTypeRow* row = ggml_type_row(tensor.type);
+  std::string name = row ? row->name : "unknown", known;
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const FormatRow& format : format_rows())
+    if (format.name == name) return make_format(name);
+  for (const FormatRow& format : format_rows())
+    if (make_format(format.name)->is_ggml()) known += (known.empty() ? "" : ", ") + format.name;
   throw Error(ErrorKind::input, "a tensor has a type that is not read here", "tensor " + tensor.name,
-              fmt::format("type {} ({})", tensor.type, row ? row->name : "unknown"),
-              "use a file with F32, F16, BF16, Q8_0, Q4_0 or Q4_1 tensors");
+              fmt::format("type {} ({})", tensor.type, row ? row->name : "unknown"), "these are read: " + known);
 }
 
 Shape matrix_shape(const GgufTensor& tensor) {

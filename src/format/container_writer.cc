@@ -19,8 +19,11 @@ bool is_tokenizer_key(std::string_view key) { return key.starts_with("tokenizer.
 
 // general.file_type of the format that holds most bytes of matrices; a numbering of its own (not the types').
 std::optional<uint32_t> file_type(const ModelOutput& output) {
-  static const std::map<std::string, uint32_t> kNumbers = {{"f32", 0},  {"f16", 1},  {"q4_0", 2},
-                                                           {"q4_1", 3}, {"q8_0", 7}, {"bf16", 32}};
+  // Of a K type that all matrices have: the number of its mix "small", which is nearest to that.
+  static const std::map<std::string, uint32_t> kNumbers = {
+      {"f32", 0},     {"f16", 1},     {"q4_0", 2},  {"q4_1", 3},   {"q8_0", 7},   {"q5_0", 8},
+      {"q5_1", 9},    {"q2_k", 10},   {"q3_k", 11}, {"q4_k", 14},  {"q5_k", 16},  {"q6_k", 18},
+      {"iq4_nl", 25}, {"iq4_xs", 30}, {"bf16", 32}, {"tq1_0", 36}, {"tq2_0", 37}, {"mxfp4", 38}};
   std::map<std::string, uint64_t> bytes;
   for (const OutputTensor& tensor : output.tensors)
     if (tensor.dimensions == 2) bytes[tensor.format->name()] += tensor.format->bytes(tensor.shape);
@@ -74,8 +77,9 @@ KeyValues file_metadata(const ModelOutput& output, const PackedTokenizer& tokeni
     if (tokenizer.raw_bytes > 0) out.append(std::string(kTokenizerBytesKey), tokenizer.raw_bytes);
   } else {
     if (const auto number = file_type(output)) out.append("general.file_type", *number);
-    const bool quantized = std::any_of(output.tensors.begin(), output.tensors.end(),
-                                       [](const OutputTensor& tensor) { return as_affine(tensor.format) != nullptr; });
+    const bool quantized = std::any_of(output.tensors.begin(), output.tensors.end(), [](const OutputTensor& tensor) {
+      return ggml_type_row(static_cast<int32_t>(tensor.format->parts({1, 256})[0].type))->block_weights > 1;
+    });
     if (quantized) out.append("general.quantization_version", uint32_t{2});
   }
   out.append(std::string(kManifestKey), output.manifest);

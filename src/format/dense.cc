@@ -90,6 +90,25 @@ FormatPtr make_f16(const Json& options, const std::string& where) { return make_
 FormatPtr make_bf16(const Json& options, const std::string& where) { return make_dense<Bf16>(options, where); }
 }  // namespace format_factories
 
+bool rounds_alone(const FormatPtr& format) {
+  return dynamic_cast<const DenseBase*>(format.get()) || dynamic_cast<const BlockRounding*>(format.get());
+}
+
+Packed pack_rounded(const FormatPtr& format, Shape shape, std::span<const float> weights) {
+  const auto* blocks = dynamic_cast<const BlockRounding*>(format.get());
+  if (!blocks) return pack_dense(format, shape, weights);
+  WHIT_CHECK(weights.size() == shape.count() && shape.cols % blocks->block_weights() == 0);
+  for (const float weight : weights)
+    if (!(std::abs(weight) <= kLargestHalf))
+      throw Error(ErrorKind::numeric, fmt::format("a weight cannot be stored as {}", format->name()), {},
+                  fmt::format("{}", weight), "scales are half floats: use bf16 or f32");
+  Packed packed{format, shape, {std::vector<std::byte>(format->bytes(shape))}};
+  std::byte* to = packed.parts[0].data();
+  for (uint64_t at = 0; at < shape.count(); at += blocks->block_weights(), to += blocks->block_bytes())
+    blocks->round_block(weights.data() + at, to);
+  return packed;
+}
+
 Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> weights) {
   WHIT_CHECK(weights.size() == shape.count());
   const auto* dense = dynamic_cast<const DenseBase*>(format.get());

@@ -17,7 +17,27 @@
 namespace whit {
 
 // Numbers of the GGUF tensor info (only those that we read).
-enum class GgmlType : int32_t { f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, i8 = 24, bf16 = 30 };
+enum class GgmlType : int32_t {
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q2_k = 10,
+  q3_k = 11,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  iq4_nl = 20,
+  iq4_xs = 23,
+  i8 = 24,
+  bf16 = 30,
+  tq1_0 = 34,
+  tq2_0 = 35,
+  mxfp4 = 39
+};
 
 struct PartSpec {
   std::string suffix;  // "codes": stored as NAME.whit.codes; "" for ggml formats: stored under the tensor's own name
@@ -30,10 +50,11 @@ struct PartSpec {
 class Format {
  public:
   virtual ~Format() = default;
-  virtual std::string name() const = 0;   // the row of formats.def: "grid", "q4_1", "f16"
-  virtual std::string label() const = 0;  // short and unique among options: "grid3-g32-s8", "q4_1"
-  virtual Json options() const = 0;       // all options, normalized; {} where there are none
-  virtual bool is_ggml() const = 0;       // true: the tensor is an ordinary GGUF tensor
+  virtual std::string name() const = 0;           // the row of formats.def: "grid", "q4_1", "f16"
+  virtual std::string label() const = 0;          // short and unique among options: "grid3-g32-s8", "q4_1"
+  virtual Json options() const = 0;               // all options, normalized; {} where there are none
+  virtual bool is_ggml() const = 0;               // true: the tensor is an ordinary GGUF tensor
+  virtual bool storable() const { return true; }  // false: only read from folders; no file that we write can hold it
   // Where the format stores which weights are kept (its first part), how many those are. Only a matrix pruned to
   // exactly this pattern can be stored, and only its kept weights are.
   virtual std::optional<NmPattern> pattern() const { return std::nullopt; }
@@ -43,7 +64,8 @@ class Format {
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
   double bits_per_weight(Shape shape) const;
-  // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left out.
+  // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left
+  // out.
   virtual double paper_bits(Shape, std::span<const std::span<const std::byte>>) const noexcept { return 0; }
   // Plain reference decoder: stored rows [begin, begin + count) (not GGUF order, in the basis that they are stored in)
   // to floats [count, cols]. noexcept: the parts have the sizes of parts(shape).
@@ -117,6 +139,22 @@ class AffineFormat : public Format {
 // Null when the format is not affine.
 std::shared_ptr<const AffineFormat> as_affine(const FormatPtr& format);
 
+// A format of ggml that rounds a block of weights by itself, without knowing what the model does with them.
+class BlockRounding {
+ public:
+  virtual ~BlockRounding() = default;
+  virtual uint64_t block_weights() const = 0;
+  virtual uint64_t block_bytes() const = 0;
+  // weights[block_weights()], finite and at most 65504 in magnitude, to out[block_bytes()], near the least squared
+  // error.
+  virtual void round_block(const float* weights, std::byte* out) const = 0;
+};
+
+// Dense formats and those with BlockRounding. Throws ErrorKind::usage for others, ErrorKind::numeric for weights that
+// the format cannot hold. For blocks, rows must be whole ones (check_shape).
+bool rounds_alone(const FormatPtr& format);
+Packed pack_rounded(const FormatPtr& format, Shape shape, std::span<const float> weights);
+
 // Dense formats (f32, f16, bf16) and any other that needs no search: round each weight. Throws ErrorKind::usage for
 // others.
 Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> weights);
@@ -124,6 +162,7 @@ Packed pack_dense(const FormatPtr& format, Shape shape, std::span<const float> w
 Packed pack_masked(const FormatPtr& format, Shape shape, std::span<const float> weights, std::span<const uint8_t> mask);
 
 // A copy of the stored bytes in the stored format, rows in GGUF order: what "copy" does. View may be one member.
+// ErrorKind::usage for a format that is not storable().
 Packed copy_packed(const TensorView& view);
 
 }  // namespace whit

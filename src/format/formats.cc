@@ -124,6 +124,9 @@ void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::sp
 
 Packed copy_packed(const TensorView& view) {
   const StoredTensor& tensor = *view.tensor;
+  if (!tensor.format->storable())
+    throw Error(ErrorKind::usage, "the original's format can be read but not written", "tensor " + tensor.name,
+                tensor.format->name(), "choose a format for this tensor, q4_1 or grid");
   Packed packed{tensor.format, view.shape(), {}, tensor.rotation.rows(view.begin, view.rows)};
   const std::vector<PartSpec> whole = tensor.format->parts(tensor.shape), wanted = tensor.format->parts(packed.shape);
   for (size_t p = 0; p < wanted.size(); ++p) {

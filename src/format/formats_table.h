@@ -5,6 +5,13 @@
 
 #include "format/format.h"
 
+namespace whit {
+
+// ErrorKind::input that names the tensor where rows are no whole number of a ggml format's blocks.
+void check_whole_blocks(Shape shape, std::string_view tensor, const char* format, uint64_t block);
+
+}  // namespace whit
+
 namespace whit::format_factories {
 
 struct NoOptions {

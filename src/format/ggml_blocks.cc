@@ -1,5 +1,5 @@
-// q8_0, q4_0, q4_1: blocks of 32 weights along a row, with the bytes that ggml defines. As affine formats, their codes
-// are unsigned: q8_0 stores code - 128, q4_0 and q4_1 store the code.
+// q8_0, q5_0, q5_1, q4_0, q4_1: blocks of 32 weights along a row, with the bytes that ggml defines. As affine formats,
+// their codes are unsigned: q8_0 stores code - 128, the others store the code.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "format/block_fit.h"
 #include "format/formats_table.h"
 
 namespace whit {
@@ -33,13 +34,25 @@ struct BlockQ4Minimum {  // 5 bits per weight
   uint16_t minimum;
   uint8_t codes[kGroup / 2];
 };
+struct BlockQ5 {  // 5.5 bits per weight
+  uint16_t scale;
+  uint32_t high;  // bit j: bit 4 of code j
+  uint8_t codes[kGroup / 2];
+};
+struct BlockQ5Minimum {  // 6 bits per weight
+  uint16_t scale;
+  uint16_t minimum;
+  uint32_t high;
+  uint8_t codes[kGroup / 2];
+};
 #pragma pack(pop)
 static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18 && sizeof(BlockQ4Minimum) == 20);
+static_assert(sizeof(BlockQ5) == 22 && sizeof(BlockQ5Minimum) == 24);
 
 template <class Block>
 void store_nibbles(Block& block, const uint8_t* codes) noexcept {
   for (uint64_t j = 0; j < kGroup / 2; ++j)
-    block.codes[j] = static_cast<uint8_t>(codes[j] | (codes[j + kGroup / 2] << 4));
+    block.codes[j] = static_cast<uint8_t>((codes[j] & 15) | (codes[j + kGroup / 2] << 4));
 }
 template <class Block>
 void load_nibbles(const Block& block, uint8_t* codes) noexcept {
@@ -47,6 +60,16 @@ void load_nibbles(const Block& block, uint8_t* codes) noexcept {
     codes[j] = block.codes[j] & 15;
     codes[j + kGroup / 2] = block.codes[j] >> 4;
   }
+}
+
+template <class Block>
+void store_fifth_bits(Block& block, const uint8_t* codes) noexcept {
+  block.high = 0;
+  for (uint64_t j = 0; j < kGroup; ++j) block.high |= static_cast<uint32_t>(codes[j] >> 4) << j;
+}
+template <class Block>
+void load_fifth_bits(const Block& block, uint8_t* codes) noexcept {
+  for (uint64_t j = 0; j < kGroup; ++j) codes[j] = static_cast<uint8_t>(codes[j] | ((block.high >> j & 1) << 4));
 }
 
 struct Q8Zero {
@@ -64,30 +87,43 @@ struct Q8Zero {
   }
 };
 
-struct Q4Zero {
+// Codes of four bits, or of five.
+template <class BlockType, uint32_t kLevels, bool kSymmetric>
+struct PackedKind {
+  static constexpr uint32_t levels = kLevels;
+  static constexpr bool symmetric = kSymmetric;
+  static constexpr float centre = kSymmetric ? kLevels / 2 : 0;
+  using Block = BlockType;
+  static void store(Block& block, const uint8_t* codes) noexcept {
+    store_nibbles(block, codes);
+    if constexpr (kLevels == 32) store_fifth_bits(block, codes);
+  }
+  static void load(const Block& block, uint8_t* codes) noexcept {
+    load_nibbles(block, codes);
+    if constexpr (kLevels == 32) load_fifth_bits(block, codes);
+  }
+};
+struct Q4Zero : PackedKind<BlockQ4, 16, true> {
   static constexpr const char* name = "q4_0";
   static constexpr GgmlType type = GgmlType::q4_0;
-  static constexpr uint32_t levels = 16;
-  static constexpr bool symmetric = true;
-  static constexpr float centre = 8;
-  using Block = BlockQ4;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_nibbles(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_nibbles(block, codes); }
 };
-
-struct Q4One {
+struct Q4One : PackedKind<BlockQ4Minimum, 16, false> {
   static constexpr const char* name = "q4_1";
   static constexpr GgmlType type = GgmlType::q4_1;
-  static constexpr uint32_t levels = 16;
-  static constexpr bool symmetric = false;
-  static constexpr float centre = 0;
-  using Block = BlockQ4Minimum;
-  static void store(Block& block, const uint8_t* codes) noexcept { store_nibbles(block, codes); }
-  static void load(const Block& block, uint8_t* codes) noexcept { load_nibbles(block, codes); }
+};
+struct Q5Zero : PackedKind<BlockQ5, 32, true> {
+  static constexpr const char* name = "q5_0";
+  static constexpr GgmlType type = GgmlType::q5_0;
+};
+struct Q5One : PackedKind<BlockQ5Minimum, 32, false> {
+  static constexpr const char* name = "q5_1";
+  static constexpr GgmlType type = GgmlType::q5_1;
 };
 
 template <class Kind>
-class GgmlBlocks final : public AffineFormat, public std::enable_shared_from_this<GgmlBlocks<Kind>> {
+class GgmlBlocks final : public AffineFormat,
+                         public BlockRounding,
+                         public std::enable_shared_from_this<GgmlBlocks<Kind>> {
   using Block = typename Kind::Block;
 
  public:
@@ -96,10 +132,7 @@ class GgmlBlocks final : public AffineFormat, public std::enable_shared_from_thi
   Json options() const override { return Json::object(); }
   bool is_ggml() const override { return true; }
   void check_shape(Shape shape, std::string_view tensor) const override {
-    if (shape.cols % kGroup != 0)
-      throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", Kind::name),
-                  std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, kGroup),
-                  "the format grid takes rows of any length");
+    check_whole_blocks(shape, tensor, Kind::name, kGroup);
   }
   std::vector<PartSpec> parts(Shape shape) const override {
     const uint64_t row_bytes = shape.cols / kGroup * sizeof(Block);
@@ -115,9 +148,32 @@ class GgmlBlocks final : public AffineFormat, public std::enable_shared_from_thi
       std::memcpy(&block, from, sizeof(Block));
       uint8_t codes[kGroup];
       Kind::load(block, codes);
-      const float scale = half_to_float(block.scale), minimum = minimum_of(block, scale);
-      for (uint64_t j = 0; j < kGroup; ++j) out[j] = scale * static_cast<float>(codes[j]) + minimum;
+      const float scale = half_to_float(block.scale);
+      if constexpr (Kind::symmetric) {  // the same number as with the minimum, but for the sign of a zero
+        for (uint64_t j = 0; j < kGroup; ++j) out[j] = scale * (static_cast<float>(codes[j]) - Kind::centre);
+      } else {
+        const float minimum = half_to_float(block.minimum);
+        for (uint64_t j = 0; j < kGroup; ++j) out[j] = scale * static_cast<float>(codes[j]) + minimum;
+      }
     }
+  }
+
+  uint64_t block_weights() const override { return kGroup; }
+  uint64_t block_bytes() const override { return sizeof(Block); }
+  void round_block(const float* weights, std::byte* out) const override {
+    uint8_t codes[kGroup];
+    Block block;
+    if constexpr (Kind::symmetric) {
+      const auto fit =
+          block_fit::fit_symmetric(weights, kGroup, Kind::levels, static_cast<int>(Kind::centre), true, codes);
+      block.scale = float_to_half(fit.scale);
+    } else {
+      const auto fit = block_fit::fit_ranged(weights, kGroup, Kind::levels, true, codes);
+      block.scale = float_to_half(fit.scale);
+      block.minimum = float_to_half(fit.minimum);
+    }
+    Kind::store(block, codes);
+    std::memcpy(out, &block, sizeof(Block));
   }
 
   uint32_t levels() const override { return Kind::levels; }
@@ -193,10 +249,19 @@ FormatPtr make_blocks(const Json& options, const std::string& where) {
 
 }  // namespace
 
+void check_whole_blocks(Shape shape, std::string_view tensor, const char* format, uint64_t block) {
+  if (shape.cols % block != 0)
+    throw Error(ErrorKind::input, fmt::format("rows of this length cannot be stored as {}", format),
+                std::string(tensor), fmt::format("{} inputs, blocks of {}", shape.cols, block),
+                "the format grid takes rows of any length");
+}
+
 namespace format_factories {
 FormatPtr make_q8_0(const Json& options, const std::string& where) { return make_blocks<Q8Zero>(options, where); }
 FormatPtr make_q4_0(const Json& options, const std::string& where) { return make_blocks<Q4Zero>(options, where); }
 FormatPtr make_q4_1(const Json& options, const std::string& where) { return make_blocks<Q4One>(options, where); }
+FormatPtr make_q5_0(const Json& options, const std::string& where) { return make_blocks<Q5Zero>(options, where); }
+FormatPtr make_q5_1(const Json& options, const std::string& where) { return make_blocks<Q5One>(options, where); }
 }  // namespace format_factories
 
 }  // namespace whit

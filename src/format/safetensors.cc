@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
+#include "base/half.h"
 #include "base/json.h"
 
 namespace whit {
@@ -131,29 +133,56 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const noexc
   return nullptr;
 }
 
-void write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsOutput> tensors, bool overwrite) {
-  nlohmann::ordered_json header;
-  uint64_t offset = 0;
-  std::vector<uint64_t> sizes;
-  for (const SafetensorsOutput& tensor : tensors) {
-    uint64_t bytes = sizeof(float);
-    for (const uint64_t size : tensor.shape) bytes = checked_mul(bytes, size, tensor.name);
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-    sizes.push_back(bytes);
-  }
-  std::string text = header.is_null() ? "{}" : header.dump();
-  text.resize(round_up(text.size(), 8), ' ');
+uint64_t safetensors_bytes(const SafetensorsOutput& tensor) {
+  uint64_t bytes = tensor.dtype == "F32" ? 4 : 2;
+  for (const uint64_t size : tensor.shape) bytes = checked_mul(bytes, size, tensor.name);
+  return bytes;
+}
 
-  AtomicFile file(path, overwrite);
+namespace {
+
+void write_values(AtomicFile& file, const SafetensorsOutput& tensor, std::span<const float> values) {
+  if (tensor.dtype == "F32") return file.write(std::as_bytes(values));
+  WHIT_CHECK(tensor.dtype == "F16" || tensor.dtype == "BF16");
+  const bool half = tensor.dtype == "F16";
+  std::vector<uint16_t> stored(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    stored[i] = half ? float_to_half(values[i]) : float_to_bfloat16(values[i]);
+    if (half && std::isfinite(values[i]) && !std::isfinite(half_to_float(stored[i])))
+      throw Error(ErrorKind::numeric, "a weight is too large for F16", "tensor " + tensor.name,
+                  fmt::format("{}", values[i]), "use BF16 or F32");
+  }
+  file.write(std::as_bytes(std::span(stored)));
+}
+
+}  // namespace
+
+void write_safetensors(AtomicFile& file, std::span<const SafetensorsOutput> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  uint64_t offset = 0;
+  for (const SafetensorsOutput& tensor : tensors) {
+    const uint64_t bytes = safetensors_bytes(tensor);
+    header[tensor.name] = {
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  std::string text = header.dump();
+  text.resize(round_up(text.size(), 8), ' ');
   const uint64_t length = text.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
-  for (size_t i = 0; i < tensors.size(); ++i) {
+  for (const SafetensorsOutput& tensor : tensors) {
     const uint64_t begin = file.size();
-    tensors[i].write([&](std::span<const float> values) { file.write(std::as_bytes(values)); });
-    WHIT_CHECK(file.size() - begin == sizes[i]);
+    tensor.write([&](std::span<const float> values) { write_values(file, tensor, values); });
+    WHIT_CHECK(file.size() - begin == safetensors_bytes(tensor));
   }
+}
+
+void write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsOutput> tensors, bool overwrite) {
+  AtomicFile file(path, overwrite);
+  write_safetensors(file, tensors);
   file.commit();
 }
 

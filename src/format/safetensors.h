@@ -30,12 +30,19 @@ struct SafetensorsFile {
   const SafetensorsEntry* find(std::string_view name) const noexcept;
 };
 
-// Writes F32 tensors (used by eval --dump-logits). `rows` streams: it is called once per tensor with a sink.
+// A tensor to be written. `write` streams its floats; they are stored as `dtype`: F32, F16 or BF16, rounded to nearest.
 struct SafetensorsOutput {
   std::string name;
   std::vector<uint64_t> shape;
   std::function<void(const std::function<void(std::span<const float>)>& sink)> write;
+  std::string dtype = "F32";
 };
+// Bytes of the tensor's data.
+uint64_t safetensors_bytes(const SafetensorsOutput& tensor);
+// The whole file, to a file that was opened for it; `metadata` is kept under __metadata__ where it is not empty.
+// A finite weight that F16 cannot hold is ErrorKind::numeric and names the tensor.
+void write_safetensors(AtomicFile& file, std::span<const SafetensorsOutput> tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 void write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsOutput> tensors, bool overwrite);
 
 }  // namespace whit

@@ -85,6 +85,7 @@ FormatPtr source_format(const Model& model, const UnitSpec& unit) {
     if (!format) format = view.tensor->format;
     if (view.tensor->format->label() != format->label()) return nullptr;
   }
+  if (format && !format->storable()) return nullptr;
   // A stack of ours is copied whole or not at all; ggml formats are cut row by row where nothing is rotated.
   const bool rotated = std::any_of(unit.members.begin(), unit.members.end(), [&](const std::string& member) {
     return static_cast<bool>(model.find(member).tensor->rotation);

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/names.h"
+#include "base/size.h"
 #include "base/toml.h"
 
 namespace whit {
@@ -227,22 +228,15 @@ std::vector<const Step*> steps_for(const Recipe& recipe, const UnitSpec& unit) {
 }
 
 uint64_t parse_budget(const std::string& text, uint64_t weights) {
+  if (const auto bytes = parse_size(text)) return *bytes;
+  constexpr std::string_view kPerWeight = "bpw";
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
-  const char* hint = "a size such as 60MiB, 45MB, 61900000 or 3.1bpw";
-  if (error != std::errc() || !std::isfinite(number) || number <= 0) fail_recipe("not a size", "--fit", text, hint);
-  static const std::vector<std::pair<std::string, double>> units = {
-      {"", 1},     {"B", 1},        {"kB", 1e3},        {"KB", 1e3},          {"MB", 1e6},
-      {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
-  for (const auto& [name, factor] : units)
-    if (unit == name) {
-      const double bytes = std::floor(number * factor);
-      if (bytes < 1 || bytes > 9e15) fail_recipe("not a size that a file can have", "--fit", text, hint);
-      return static_cast<uint64_t>(bytes);
-    }
-  if (unit == "bpw") return static_cast<uint64_t>(number * static_cast<double>(weights) / 8);
-  fail_recipe("unknown unit of size", "--fit", text, hint);
+  const double bytes = std::floor(number * static_cast<double>(weights) / 8);
+  if (error != std::errc() || std::string_view(end, text.data() + text.size()) != kPerWeight || !(bytes >= 1) ||
+      bytes > 9e15)
+    fail_recipe("not a size", "--fit", text, std::string(kSizeHint) + ", or 3.1bpw");
+  return static_cast<uint64_t>(bytes);
 }
 
 }  // namespace whit

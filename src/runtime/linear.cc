@@ -151,7 +151,7 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
     grid_parts(*grid, tensor, m, columns);
-  else if (name == "binary_groups")
+  else if (name == "binary_groups" || tensor.format->is_ggml() || !tensor.format->storable())
     decoded_rows(tensor, m);
   else if (const auto* signs = dynamic_cast<const NmSignFormat*>(tensor.format.get()))
     nm_sign_parts(*signs, tensor, m, columns);

@@ -37,6 +37,18 @@ TEST_P(Reference, FromGgufKeys) {
   expect_reference(*make_tokenizer(keys), GetParam());
 }
 
+TEST_P(Reference, FromFilesMadeOfGgufKeys) {
+  const KeyValues keys = tokenizer_metadata(test::tokenizer_files(GetParam()), 1300);
+  const auto files = tokenizer_files(keys);
+  expect_reference(*make_tokenizer(files), GetParam());
+  const KeyValues again = tokenizer_metadata(files, 1300);
+  ASSERT_EQ(again.all().size(), keys.all().size());
+  for (size_t i = 0; i < keys.all().size(); ++i) {
+    EXPECT_EQ(again.all()[i].key, keys.all()[i].key);
+    EXPECT_EQ(again.all()[i].value, keys.all()[i].value) << keys.all()[i].key;
+  }
+}
+
 // Bytes of any kind come back piece by piece, whatever the text.
 TEST_P(Reference, PiecesJoinToTheText) {
   const auto tokenizer = make_tokenizer(test::tokenizer_files(GetParam()));
@@ -199,6 +211,16 @@ TEST(Variants, FormAndLeftStrip) {
 }
 
 // The scores of this file: ids and text by hand-checked properties, as no reference ids come with it.
+// A tokenizer of scores alone becomes one of merges: the same ids.
+TEST(Gguf, ScoresBecomeMerges) {
+  const KeyValues keys = GgufFile::open(test::data_path("models/stories260K.gguf")).metadata;
+  const auto scores = make_tokenizer(keys), merges = make_tokenizer(tokenizer_files(keys));
+  for (const std::string& text :
+       {std::string("Once upon a time, there was a little girl named Lily."), std::string("  two  spaces "),
+        std::string("naïve 日本 \n\t😀"), std::string("aaaaaaaaabababab ththth ingingin")})
+    EXPECT_EQ(merges->encode(text, true, false), scores->encode(text, true, false)) << text;
+}
+
 TEST(Gguf, SentencePieceWithScores) {
   const auto tokenizer = make_tokenizer(GgufFile::open(test::data_path("models/stories260K.gguf")).metadata);
   EXPECT_EQ(tokenizer->vocabulary(), 512u);

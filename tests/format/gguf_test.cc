@@ -161,9 +161,9 @@ TEST(Gguf, HostileFilesAreInputErrors) {
 }
 
 TEST(Gguf, UnknownTypesAreListedAndRefusedByNumber) {
-  for (const auto& [type, name] : {std::pair(12, "Q4_K"), std::pair(99, "unknown")}) {
+  for (const auto& [type, name] : {std::pair(16, "IQ2_XXS"), std::pair(99, "unknown")}) {
     GgufBuilder builder;
-    builder.header(1, 0).info("blk.0.attn_q.weight", {256}, type, 0).pad().zeros(144);
+    builder.header(1, 0).info("blk.0.attn_q.weight", {256}, type, 0).pad().zeros(66);
     const GgufFile gguf = GgufFile::parse(builder.span(), "test");
     EXPECT_EQ(gguf.tensors[0].type, type);
     try {

@@ -82,7 +82,8 @@ double trace_error(const Matrix& a, const Matrix& b, const Matrix& h) {
 }
 
 std::vector<FormatPtr> affine_variants() {
-  std::vector<FormatPtr> all = {make_format("q8_0"), make_format("q4_0"), make_format("q4_1")};
+  std::vector<FormatPtr> all = {make_format("q8_0"), make_format("q4_0"), make_format("q4_1"), make_format("q5_0"),
+                                make_format("q5_1")};
   const auto& rows = format_rows();
   if (std::none_of(rows.begin(), rows.end(), [](const FormatRow& row) { return row.name == "grid"; })) return all;
   const int groups[] = {16, 32, 128}, parameter_bits[] = {6, 8, 16};

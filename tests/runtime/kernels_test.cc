@@ -107,12 +107,13 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
   if (const auto pattern = format->pattern())
     return std::make_shared<Packed>(pack_masked(format, shape, weights, turning_mask(*pattern, shape)));
-  return std::make_shared<Packed>(pack_dense(format, shape, weights));
+  return std::make_shared<Packed>(pack_rounded(format, shape, weights));
 }
 
 std::vector<FormatPtr> all_formats() {
   std::vector<FormatPtr> formats;
-  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"}) formats.push_back(make_format(name));
+  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q6_k"})
+    formats.push_back(make_format(name));
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     size_t turn = static_cast<size_t>(bits);  // every parameter storage at 3 bits, one after another at the others
     for (const int group : {16, 24, 32, 40, 64, 128})
@@ -141,6 +142,7 @@ std::vector<FormatPtr> all_formats() {
 std::vector<Shape> shapes_of(const Format& format) {
   std::vector<Shape> shapes = {{3, 32}, {65, 160}, {34, 544}};
   if (format.is_ggml() && as_affine(FormatPtr(&format, [](const Format*) {}))) return shapes;
+  if (format.name() == "q4_k" || format.name() == "q6_k") return {{3, 256}, {34, 768}};
   if (format.name() == "nm_sign")
     return {{3, 32}, {33, 65}, {257, 172}, {9, 15}, {260, 288}};  // rows enough for tables
   return {{3, 32}, {33, 65}, {4, 172}, {9, 15}};

@@ -71,7 +71,7 @@ void check_family(const Keys& keys) {
     keys.refuse("this activation is not supported", "hidden_act", "silu is");
   for (const char* bias : {"attention_bias", "mlp_bias"})
     if (keys.boolean(bias, false)) keys.refuse("biases are not supported", bias);
-  for (const char* key : {"quantization_config", "sliding_window", "layer_types"})
+  for (const char* key : {"sliding_window", "layer_types"})
     if (keys.find(key)) keys.refuse("this kind of model is not supported", key);
 }
 
@@ -122,6 +122,10 @@ void read_rotary(const Keys& keys, const std::string& where, FolderConfig& confi
 }
 
 }  // namespace
+
+std::vector<float> llama3_divisors(const json& scaling, double theta, uint64_t dimensions) {
+  return llama3_divisors(Keys(scaling, "rope_scaling"), theta, dimensions);
+}
 
 FolderConfig read_config(const json& object, const std::string& where, const std::string& name) {
   if (!object.is_object()) throw Error(ErrorKind::input, "the configuration is no JSON object", where);

@@ -17,8 +17,11 @@ struct FolderConfig {
   uint64_t head_size = 0;
 };
 
-// Both spellings of transformers (4: rope_theta, rope_scaling; 5: rope_parameters). Another family, activation, bias,
-// rotary scaling or a quantized folder is ErrorKind::input that names what was found. `where` stands for the file.
+// The divisors of rotary scaling `llama3` with the parameters in `scaling`, [dimensions / 2].
+std::vector<float> llama3_divisors(const nlohmann::json& scaling, double theta, uint64_t dimensions);
+
+// Both spellings of transformers (4: rope_theta, rope_scaling; 5: rope_parameters). Another family, activation, bias
+// or rotary scaling is ErrorKind::input that names what was found. `where` stands for the file.
 FolderConfig read_config(const nlohmann::json& config, const std::string& where, const std::string& name);
 
 }  // namespace whit

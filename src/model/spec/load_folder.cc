@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 #include <set>
 
 #include "base/hash.h"
@@ -13,58 +13,22 @@
 #include "format/safetensors.h"
 #include "model/spec/config.h"
 #include "model/spec/load.h"
+#include "model/spec/load_quantized.h"
+#include "model/spec/tensor_names.h"
 
 namespace whit {
 namespace {
 
 constexpr uint64_t kLargestConfig = 16 << 20, kLargestTokenizer = 256 << 20;
 
-// The GGUF name, or "" for a name that is not known.
-std::string gguf_name(std::string_view name) {
-  if (name == "model.embed_tokens.weight") return "token_embd.weight";
-  if (name == "model.norm.weight") return "output_norm.weight";
-  if (name == "lm_head.weight") return "output.weight";
-  constexpr std::string_view kLayers = "model.layers.";
-  if (!name.starts_with(kLayers)) return "";
-  name.remove_prefix(kLayers.size());
-  const size_t dot = name.find('.');
-  if (dot == 0 || dot == std::string_view::npos || dot > 6) return "";
-  const std::string_view layer = name.substr(0, dot), rest = name.substr(dot + 1);
-  if (!std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; })) return "";
-  if (layer.size() > 1 && layer[0] == '0') return "";
-  static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},   {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},    {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"},
-  };
-  for (const auto& [theirs, ours] : kNames)
-    if (rest == fmt::format("{}.weight", theirs)) return fmt::format("blk.{}.{}.weight", layer, ours);
-  return "";
-}
-
-StoredTensor stored_tensor(const SafetensorsEntry& entry, const SafetensorsFile& file, const std::string& name,
-                           uint64_t head_size) {
-  const std::string where = fmt::format("{}: tensor {}", file.file->path().string(), entry.name);
-  StoredTensor tensor;
+// The matrix under its GGUF name, as the executors read it.
+StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, uint64_t head_size) {
+  StoredTensor tensor = matrix.tensor;
   tensor.name = name;
-  if (entry.dtype == "F32") tensor.format = make_format("f32");
-  if (entry.dtype == "F16") tensor.format = make_format("f16");
-  if (entry.dtype == "BF16") tensor.format = make_format("bf16");
-  if (!tensor.format)
-    throw Error(ErrorKind::input, "a tensor has a dtype that is not read here", where, entry.dtype,
-                "F32, F16 and BF16 are");
-  if (entry.shape.empty() || entry.shape.size() > 2)
-    throw Error(ErrorKind::input, "a tensor is no vector or matrix", where,
-                fmt::format("{} dimensions", entry.shape.size()));
-  tensor.dimensions = static_cast<int>(entry.shape.size());
-  tensor.shape = {entry.shape.size() == 2 ? entry.shape[0] : 1, entry.shape.back()};
-  if (tensor.shape.rows == 0 || tensor.shape.cols == 0) throw Error(ErrorKind::input, "a tensor is empty", where);
-  tensor.parts = {entry.data};
-  tensor.owner = file.file;
   const bool rotated = name.ends_with(".attn_q.weight") || name.ends_with(".attn_k.weight");
   if (rotated) {
     if (tensor.shape.rows % head_size != 0)
-      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", where,
+      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", matrix.where,
                   fmt::format("{} rows, heads of {}", tensor.shape.rows, head_size));
     tensor.half_split_head = head_size;
   }
@@ -78,8 +42,10 @@ StoredTensor rope_freqs_tensor(const std::vector<float>& divisors) {
   return tensor;
 }
 
-std::vector<std::filesystem::path> weight_files(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
+// The folder's weight files in the order of their names, each with the tensors that the index says it has; the one
+// file has no index, and is told to have none.
+std::map<std::string, std::set<std::string>> weight_files(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "model.safetensors")) return {{"model.safetensors", {}}};
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   if (!std::filesystem::exists(index))
     throw Error(ErrorKind::io, "the folder has no weights that are read here", folder.string(), {},
@@ -88,18 +54,31 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& fol
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (map == json.end() || !map->is_object())
     throw Error(ErrorKind::input, "the index has no weight_map", index.string());
-  std::set<std::string> names;
+  std::map<std::string, std::set<std::string>> files;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || file.get_ref<const std::string&>().empty() ||
         file.get_ref<const std::string&>().find_first_of("/\\") != std::string::npos)
       throw Error(ErrorKind::input, "the index names a file that cannot be",
                   fmt::format("{}: {}", index.string(), tensor),
                   file.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 200));
-    names.insert(file.get<std::string>());
+    files[file.get<std::string>()].insert(tensor);
   }
-  std::vector<std::filesystem::path> files;
-  for (const std::string& name : names) files.push_back(folder / name);
   return files;
+}
+
+// Before config.json had a quantization_config, packers wrote a file of their own beside it.
+void add_old_quantization(const std::filesystem::path& folder, nlohmann::json& config, Hasher& hasher) {
+  if (config.contains("quantization_config")) return;
+  for (const auto& [name, method] : {std::pair("quantize_config.json", "gptq"), {"quant_config.json", "awq"}}) {
+    if (!std::filesystem::exists(folder / name)) continue;
+    const std::string text = read_file(folder / name, kLargestConfig);
+    hasher.add(text);
+    config["quantization_config"] = parse_json(text, (folder / name).string());
+    if (!config["quantization_config"].is_object())
+      throw Error(ErrorKind::input, "the file is no JSON object", (folder / name).string());
+    config["quantization_config"].emplace("quant_method", method);
+    return;
+  }
 }
 
 // Buffers that older writers left in the file and that nobody reads.
@@ -114,28 +93,35 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
   const std::filesystem::path config_path = path / "config.json";
   const std::string config_text = read_file(config_path, kLargestConfig);
   const std::filesystem::path named = path.filename().empty() ? path.parent_path() : path;
-  const FolderConfig config =
-      read_config(parse_json(config_text, config_path.string()), config_path.string(), named.filename().string());
+  nlohmann::json config_json = parse_json(config_text, config_path.string());
+  const FolderConfig config = read_config(config_json, config_path.string(), named.filename().string());
   model->metadata = config.metadata;
 
   Hasher hasher;
   hasher.add(config_text);
-  std::set<std::string> dtypes, seen;
-  for (const std::filesystem::path& file_path : weight_files(path)) {
-    const SafetensorsFile file = SafetensorsFile::open(file_path);
+  add_old_quantization(path, config_json, hasher);
+  std::vector<FolderTensor> entries;
+  for (auto& [file_name, listed] : weight_files(path)) {
+    const SafetensorsFile file = SafetensorsFile::open(path / file_name);
     hasher.add(file.file->bytes());
     model->file_bytes += file.file->bytes().size();
     for (const SafetensorsEntry& entry : file.tensors) {
-      if (is_ignored(entry.name)) continue;
-      const std::string where = fmt::format("{}: tensor {}", file_path.string(), entry.name);
-      const std::string name = gguf_name(entry.name);
-      if (name.empty())
-        throw Error(ErrorKind::input, "the model has a tensor that is not supported", where, {},
-                    "leaving it out would change what the model says");
-      if (!seen.insert(name).second) throw Error(ErrorKind::input, "a tensor is there twice", where);
-      model->tensors.push_back(stored_tensor(entry, file, name, config.head_size));
-      dtypes.insert(entry.dtype);
+      listed.erase(entry.name);
+      if (!is_ignored(entry.name)) entries.push_back({entry, file.file});
     }
+    if (!listed.empty())
+      throw Error(ErrorKind::input, "a shard lacks a tensor that the index says it has", (path / file_name).string(),
+                  *listed.begin(), "the folder is incomplete: fetch it again");
+  }
+  std::set<std::string> dtypes, seen;
+  for (const FolderMatrix& matrix : folder_matrices(entries, config_json, config_path.string())) {
+    const std::string name = folder_to_gguf_name(matrix.name);
+    if (name.empty())
+      throw Error(ErrorKind::input, "the model has a tensor that is not supported", matrix.where, {},
+                  "leaving it out would change what the model says");
+    if (!seen.insert(name).second) throw Error(ErrorKind::input, "a tensor is there twice", matrix.where);
+    model->tensors.push_back(stored_tensor(matrix, name, config.head_size));
+    dtypes.insert(matrix.kind);
   }
   if (!config.rope_freqs.empty()) model->tensors.push_back(rope_freqs_tensor(config.rope_freqs));
   if (const TensorView embedding = model->find("token_embd.weight"))

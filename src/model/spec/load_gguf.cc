@@ -181,25 +181,75 @@ GgufFile open_gguf(const std::filesystem::path& path, bool verify) {
   }
 }
 
+// NAME-00001-of-00003.gguf: the other files of a model in shards, in order. `first` says how many there are.
+std::vector<std::filesystem::path> other_shards(const GgufFile& first, const std::filesystem::path& path) {
+  const uint64_t count = first.metadata.unsigned_integer("split.count", 1);
+  if (count <= 1) return {};
+  const std::string name = path.filename().string(), ending = fmt::format("-00001-of-{:05}.gguf", count);
+  const std::string where = path.string() + ": split.";
+  if (const uint64_t number = first.metadata.unsigned_integer("split.no"); number != 0)
+    throw Error(ErrorKind::input, "this is not the first file of a model in shards", where + "no",
+                fmt::format("file {} of {}", number + 1, count), "give the file ...-00001-of-...");
+  if (count > 99999 || !name.ends_with(ending))
+    throw Error(ErrorKind::input, "a model in shards has another file name than its header says", path.string(), name,
+                "a name that ends in " + ending);
+  std::vector<std::filesystem::path> others;
+  for (uint64_t i = 2; i <= count; ++i)
+    others.push_back(path.parent_path() /
+                     (name.substr(0, name.size() - ending.size()) + fmt::format("-{:05}-of-{:05}.gguf", i, count)));
+  return others;
+}
+
+// Of a file that is whole by itself or a shard: checked, hashed, its tensors taken over.
+void take_file(Model& model, const GgufFile& gguf, const LoadOptions& options, Hasher& hasher) {
+  const std::span<const std::byte> bytes = gguf.file->bytes();
+  model.file_bytes += bytes.size();
+  const bool checksums = gguf.header_checksum_at != 0;
+  std::string integrity = checksums ? "not verified" : "absent";
+  // Before any whit. key is believed.
+  if (options.verify) integrity = verify_checksums(gguf) == Integrity::ok ? "ok" : "absent";
+  if (model.integrity.empty() || integrity != "ok") model.integrity = integrity;
+  // A header with checksums stands for the data too; without, the data itself is read.
+  hasher.add(checksums ? bytes.first(gguf.header_bytes) : bytes);
+}
+
 }  // namespace
 
 ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& options) {
   const GgufFile gguf = open_gguf(path, options.verify);
-  const std::span<const std::byte> bytes = gguf.file->bytes();
   auto model = std::make_shared<Model>();
   model->path = path;
-  model->file_bytes = bytes.size();
-  const bool checksums = gguf.header_checksum_at != 0;
-  // Before any whit. key is believed.
-  if (options.verify)
-    model->integrity = verify_checksums(gguf) == Integrity::ok ? "ok" : "absent";
-  else
-    model->integrity = checksums ? "not verified" : "absent";
-  // A header with checksums stands for the data too; without, the data itself is read.
-  model->content_hash = Hasher().add(checksums ? bytes.first(gguf.header_bytes) : bytes).hex();
+  Hasher hasher;
+  take_file(*model, gguf, options, hasher);
+  std::vector<GgufFile> shards;
+  const std::vector<std::filesystem::path> others = other_shards(gguf, path);
+  for (const std::filesystem::path& other : others) {
+    shards.push_back(open_gguf(other, options.verify));
+    take_file(*model, shards.back(), options, hasher);
+    const KeyValues& keys = shards.back().metadata;
+    const uint64_t number = keys.unsigned_integer("split.no"), count = keys.unsigned_integer("split.count");
+    if (number != shards.size() || count != others.size() + 1)
+      throw Error(ErrorKind::input, "a shard has another number than its name says", other.string() + ": split.no",
+                  fmt::format("{} of {}", number + 1, count),
+                  fmt::format("{} of {} is wanted", shards.size() + 1, others.size() + 1));
+  }
+  model->content_hash = hasher.hex();
   try {
     model->metadata = model_metadata(gguf);
     model->tensors = stored_tensors(gguf);
+    for (const GgufFile& shard : shards)
+      for (StoredTensor& tensor : stored_tensors(shard)) {
+        if (model->find(tensor.name))
+          refuse(*model, "a tensor is there twice", "tensor " + tensor.name, "in two shards");
+        model->tensors.push_back(std::move(tensor));
+      }
+    if (!shards.empty()) {
+      const uint64_t told = model->metadata.unsigned_integer("split.tensors.count", model->tensors.size());
+      if (told != model->tensors.size())
+        refuse(*model, "the shards lack tensors", "split.tensors.count",
+               fmt::format("{} of {}", model->tensors.size(), told));
+    }
+    for (const char* key : {"split.no", "split.count", "split.tensors.count"}) model->metadata.erase(key);
     model->spec = llama_spec(*model);
     check_tensors(*model);
   } catch (const Error& error) {  // rooms below know keys and tensors, not the file

@@ -191,7 +191,7 @@ TEST(Container, GgmlTypesMakeOrdinaryFiles) {
     EXPECT_EQ(error.where(), "blk.0.ffn_down.weight");
   }
   const ModelPtr fixture = load_model(WHIT_TESTS_DIR "/data/llama_gqa");
-  for (const char* name : {"q8_0", "q4_0", "q4_1", "f16"}) {
+  for (const char* name : {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "f16"}) {
     const std::filesystem::path path = written(converted(fixture, make_format(name)), "ordinary");
     const GgufFile gguf = GgufFile::open(path);
     EXPECT_EQ(gguf.metadata.string("general.architecture"), "llama");

@@ -109,7 +109,6 @@ TEST(Config, WhatIsUnknownIsRefusedByName) {
       {"hidden_act", "gelu", "\"gelu\""},
       {"attention_bias", true, "true"},
       {"mlp_bias", true, "true"},
-      {"quantization_config", {{"quant_method", "gptq"}}, "gptq"},
       {"hidden_size", -64, "-64"},
       {"hidden_size", 66, "4"},
       {"hidden_size", "64", "\"64\""},

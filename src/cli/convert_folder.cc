@@ -1,0 +1,188 @@
+// A folder that transformers reads: config.json, the tokenizer's files, weights as safetensors in its order of rows.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/convert.h"
+#include "data/tokenizer.h"
+#include "format/safetensors.h"
+#include "model/spec/export.h"
+#include "model/spec/tensor_names.h"
+
+namespace whit {
+namespace {
+
+struct DtypeRow {
+  const char *type, *name;  // of safetensors, of config.json
+};
+constexpr DtypeRow kDtypes[] = {{"F32", "float32"}, {"F16", "float16"}, {"BF16", "bfloat16"}};
+
+// The one that was asked for; else what most weights are stored in, F16 where that is no float.
+const DtypeRow& choose_dtype(const Model& model, const std::string& asked) {
+  std::string type = asked;
+  if (type.empty()) {
+    std::map<std::string, uint64_t> weights;
+    for (const StoredTensor& tensor : model.tensors) weights[tensor.format->name()] += tensor.shape.count();
+    type = std::max_element(weights.begin(), weights.end(), [](const auto& a, const auto& b) {
+             return a.second < b.second;
+           })->first;
+  }
+  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return std::toupper(c); });
+  for (const DtypeRow& row : kDtypes)
+    if (type == row.type) return row;
+  if (asked.empty()) return kDtypes[1];
+  throw Error(ErrorKind::usage, "a folder cannot hold this type", "--type", asked,
+              "F32, F16 or BF16; a name that ends in .gguf makes a GGUF");
+}
+
+std::map<std::string, std::string> text_files(const Model& model, const DtypeRow& dtype, Progress& progress) {
+  const auto text = [](const nlohmann::json& json) {
+    return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  };
+  std::map<std::string, std::string> files = model.tokenizer_files;
+  if (files.empty() && model.metadata.has("tokenizer.ggml.model")) {
+    files = tokenizer_files(model.metadata);
+    const auto tokenizer = make_tokenizer(model.metadata);
+    nlohmann::json generation = {{"eos_token_id", tokenizer->ends()}};
+    if (model.metadata.has("tokenizer.ggml.bos_token_id"))
+      generation["bos_token_id"] = model.metadata.unsigned_integer("tokenizer.ggml.bos_token_id");
+    files["generation_config.json"] = text(generation);
+  } else if (!files.contains("tokenizer.json")) {
+    progress.note("the model has no tokenizer that is read here: the folder gets none");
+  }
+  files["config.json"] = text(folder_config(model, dtype.name));
+  return files;
+}
+
+// A folder that is written under another name and then takes its place; what is left of it goes away.
+class NewFolder {
+ public:
+  NewFolder(std::filesystem::path path, bool overwrite) : path_(std::move(path)), overwrite_(overwrite) {
+    std::error_code error;
+    if (std::filesystem::exists(path_, error) && !overwrite_)
+      throw Error(ErrorKind::io, "the output exists", path_.string(), {}, "another name, or --force");
+    if (std::filesystem::exists(path_, error) && !std::filesystem::is_directory(path_, error))
+      throw Error(ErrorKind::io, "the output is no folder", path_.string(), {}, "another name");
+    temporary_ = path_.string() + fmt::format(".tmp-{}", getpid());
+    if (!std::filesystem::create_directory(temporary_, error))
+      throw Error(ErrorKind::io, "the folder cannot be made", temporary_.string(), error.message());
+  }
+  ~NewFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(temporary_, ignored);
+  }
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+  const std::filesystem::path& temporary() const { return temporary_; }
+
+  // An older folder keeps its other files; its weights are replaced, config.json last.
+  void commit() {
+    std::error_code error;
+    if (!std::filesystem::exists(path_)) {
+      std::filesystem::rename(temporary_, path_, error);
+    } else {
+      for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+        const std::string name = entry.path().filename().string();
+        if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
+          std::filesystem::remove(entry.path());
+      }
+      std::vector<std::filesystem::path> files;
+      for (const auto& entry : std::filesystem::directory_iterator(temporary_)) files.push_back(entry.path());
+      std::stable_partition(files.begin(), files.end(),
+                            [](const auto& file) { return file.filename() != "config.json"; });
+      for (const auto& file : files)
+        if (!error) std::filesystem::rename(file, path_ / file.filename(), error);
+    }
+    if (error) throw Error(ErrorKind::io, "the folder cannot be put in its place", path_.string(), error.message());
+  }
+
+ private:
+  std::filesystem::path path_, temporary_;
+  bool overwrite_;
+};
+
+SafetensorsOutput output_of(const Model& model, const ModelTensor& tensor, const std::string& name,
+                            const DtypeRow& dtype, ThreadPool& pool, Progress& progress) {
+  SafetensorsOutput output;
+  output.name = name;
+  output.dtype = dtype.type;
+  const Shape shape = tensor.view.shape();
+  output.shape = tensor.is_vector() ? std::vector<uint64_t>{shape.cols} : std::vector<uint64_t>{shape.rows, shape.cols};
+  output.write = [&model, tensor, shape, &pool, &progress](const auto& sink) {
+    const uint64_t head = model.spec.head_size;  // rows change places inside a head only
+    for (uint64_t begin = 0; begin < shape.rows;) {
+      const uint64_t count = std::min(rows_at_a_time(tensor.view, head), shape.rows - begin);
+      const std::vector<float> rows = unpack_by_all(tensor.view, begin, count, pool);
+      for (uint64_t r = 0; r < count; ++r) {
+        const uint64_t row = gguf_row_of_folder_row(model.spec, tensor.name, begin + r) - begin;
+        sink(std::span(rows).subspan(row * shape.cols, shape.cols));
+      }
+      progress.advance(static_cast<double>(count * shape.cols));
+      progress.check_interrupt();
+      begin += count;
+    }
+  };
+  return output;
+}
+
+}  // namespace
+
+Converted write_folder(const Model& model, const ConvertOptions& options, ThreadPool& pool, Progress& progress) {
+  const DtypeRow& dtype = choose_dtype(model, options.type);
+  std::filesystem::path path = options.output;
+  if (path.filename().empty()) path = path.parent_path();  // "folder/"
+  const std::map<std::string, std::string> texts = text_files(model, dtype, progress);
+
+  Converted converted;
+  std::vector<SafetensorsOutput> tensors;
+  std::vector<uint64_t> bytes;
+  double weights = 0;
+  for (const ModelTensor& tensor : model_tensors(model)) {
+    if (tensor.name == "rope_freqs.weight") continue;  // said in config.json
+    const std::string name = gguf_to_folder_name(tensor.name);
+    if (name.empty())
+      throw Error(ErrorKind::input, "a tensor has no name in a folder",
+                  model.path.string() + ": tensor " + tensor.name);
+    tensors.push_back(output_of(model, tensor, name, dtype, pool, progress));
+    bytes.push_back(safetensors_bytes(tensors.back()));
+    weights += static_cast<double>(tensor.view.shape().count());
+    if (!tensor.is_vector()) converted.types.push_back(dtype.type);
+  }
+  const std::vector<size_t> starts = shard_starts(bytes, options);
+
+  NewFolder folder(path, options.force);
+  nlohmann::json map = nlohmann::json::object();
+  uint64_t total = 0;
+  progress.begin("convert", weights);
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const size_t end = i + 1 < starts.size() ? starts[i + 1] : tensors.size();
+    const std::string name = starts.size() == 1 ? "model.safetensors"
+                                                : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, starts.size());
+    const std::span<const SafetensorsOutput> part(tensors.data() + starts[i], end - starts[i]);
+    AtomicFile file(folder.temporary() / name, false);
+    write_safetensors(file, part, {{"format", "pt"}});
+    converted.bytes += file.size();
+    file.commit();
+    converted.files.push_back(path / name);
+    for (size_t t = starts[i]; t < end; ++t) {
+      map[tensors[t].name] = name;
+      total += bytes[t];
+    }
+  }
+  progress.end();
+  if (starts.size() > 1) {
+    const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+    write_file(folder.temporary() / "model.safetensors.index.json", index.dump(2) + "\n", false);
+  }
+  for (const auto& [name, text] : texts) write_file(folder.temporary() / name, text, false);
+  folder.commit();
+  return converted;
+}
+
+}  // namespace whit

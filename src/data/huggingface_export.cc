@@ -1,0 +1,176 @@
+// GGUF tokenizer keys as the files of a Hugging Face folder: the steps that huggingface_tokenizer.cc knows, written
+// out.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "data/normalizers/space_marks.h"
+#include "data/pre_tokenizers/splitter.h"
+#include "data/tokenizer_parts.h"
+
+namespace whit {
+namespace {
+
+using nlohmann::json;  // sorted maps: vocabularies have 10^5 keys
+
+json byte_level(bool splits) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", splits}};
+}
+
+json sequence(const char* list, json steps) { return {{"type", "Sequence"}, {list, std::move(steps)}}; }
+
+json pre_tokenizer_of(const std::string& name) {
+  if (name == "gpt-2") return byte_level(true);
+  if (name == "smollm")
+    return sequence("pretokenizers",
+                    json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
+  if (name == "llama-bpe")
+    return sequence("pretokenizers", json::array({{{"type", "Split"},
+                                                   {"pattern", {{"Regex", std::string(kLlama3Pattern)}}},
+                                                   {"behavior", "Isolated"},
+                                                   {"invert", false}},
+                                                  byte_level(false)}));
+  throw Error(ErrorKind::input, "the pre-tokenizer cannot be written as tokenizer.json", "tokenizer.ggml.pre", name);
+}
+
+json replace(const std::string& from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+void add_byte_level(const TokenizerParts& parts, json& top) {
+  top["normalizer"] = nullptr;
+  top["pre_tokenizer"] = pre_tokenizer_of(parts.pre);
+  top["decoder"] = byte_level(true);
+}
+
+void add_sentencepiece(const TokenizerParts& parts, json& top) {
+  const std::string mark(kSpaceMark);
+  top["normalizer"] = top["pre_tokenizer"] = nullptr;
+  if (parts.space_prefix == SpacePrefix::always)
+    top["normalizer"] =
+        sequence("normalizers", json::array({{{"type", "Prepend"}, {"prepend", mark}}, replace(" ", mark)}));
+  else if (parts.space_prefix == SpacePrefix::never)
+    top["normalizer"] = replace(" ", mark);
+  else
+    top["pre_tokenizer"] = {{"type", "Metaspace"},
+                            {"replacement", mark},
+                            {"prepend_scheme", parts.space_prefix == SpacePrefix::first_unmarked ? "first" : "always"},
+                            {"split", false}};
+  json decoders = json::array({replace(mark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  if (parts.strip_first_space) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  top["decoder"] = sequence("decoders", std::move(decoders));
+}
+
+// Where pairs merge by the score of what they make: every way to make a token of two, best token first.
+std::vector<Merge> merges_of_scores(const TokenizerParts& parts) {
+  std::unordered_map<std::string_view, int32_t> ids;
+  std::vector<int32_t> order;
+  for (size_t id = 0; id < parts.tokens.size(); ++id) {
+    if (parts.types[id] != TokenType::normal && parts.types[id] != TokenType::user_defined) continue;
+    ids.emplace(parts.tokens[id], static_cast<int32_t>(id));
+    order.push_back(static_cast<int32_t>(id));
+  }
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return parts.scores[static_cast<size_t>(a)] > parts.scores[static_cast<size_t>(b)];
+  });
+  std::vector<Merge> merges;
+  for (const int32_t id : order) {
+    const std::string_view token = parts.tokens[static_cast<size_t>(id)];
+    for (size_t cut = 1; cut < token.size(); ++cut) {
+      if ((static_cast<unsigned char>(token[cut]) & 0xc0) == 0x80) continue;  // inside a character
+      const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
+      if (left != ids.end() && right != ids.end())
+        merges.push_back({left->second, right->second, static_cast<uint32_t>(merges.size()), id});
+    }
+  }
+  return merges;
+}
+
+json model_of(const TokenizerParts& parts) {
+  const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
+  json vocabulary = json::object(), merges = json::array();
+  for (size_t id = 0; id < parts.tokens.size(); ++id) {
+    const std::string& token = parts.tokens[id];
+    if (parts.types[id] == TokenType::unused && token == "[PAD" + std::to_string(id) + "]") continue;
+    if (!vocabulary.emplace(token, id).second)
+      throw Error(ErrorKind::input, "two tokens are the same text, which tokenizer.json cannot say",
+                  "tokenizer.ggml.tokens[" + std::to_string(id) + "]", token.substr(0, 200));
+  }
+  const bool scored = sentencepiece && parts.merges.empty() && !parts.scores.empty();
+  const std::vector<Merge> made = scored ? merges_of_scores(parts) : std::vector<Merge>();
+  for (const Merge& merge : scored ? made : parts.merges)
+    merges.push_back({parts.tokens[static_cast<size_t>(merge.left)], parts.tokens[static_cast<size_t>(merge.right)]});
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", parts.unknown < 0 ? json() : json(parts.tokens[static_cast<size_t>(parts.unknown)])},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", parts.fuse_unknown},
+          {"byte_fallback", parts.byte_fallback},
+          {"ignore_merges", parts.ignore_merges},
+          {"vocab", std::move(vocabulary)},
+          {"merges", std::move(merges)}};
+}
+
+json post_processor_of(const TokenizerParts& parts) {
+  if (parts.front.empty() && parts.back.empty()) return nullptr;
+  json single = json::array(), pair = json::array(), specials = json::object();
+  const auto put = [&](json& list, const std::vector<int32_t>& ids, int type) {
+    for (const int32_t id : ids) {
+      const std::string& token = parts.tokens[static_cast<size_t>(id)];
+      list.push_back({{"SpecialToken", {{"id", token}, {"type_id", type}}}});
+      specials[token] = {{"id", token}, {"ids", {id}}, {"tokens", {token}}};
+    }
+  };
+  const auto text = [&](json& list, const char* name, int type) {
+    put(list, parts.front, type);
+    list.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+    put(list, parts.back, type);
+  };
+  text(single, "A", 0);
+  text(pair, "A", 0);
+  text(pair, "B", 1);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", specials}};
+}
+
+json added_tokens_of(const TokenizerParts& parts) {
+  std::vector<AddedToken> added = parts.added;
+  std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  json list = json::array();
+  for (const AddedToken& token : added)
+    list.push_back({{"id", token.id},
+                    {"content", token.content},
+                    {"single_word", token.single_word},
+                    {"lstrip", token.lstrip},
+                    {"rstrip", token.rstrip},
+                    {"normalized", token.normalized},
+                    {"special", token.special}});
+  return list;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
+  const TokenizerParts parts = tokenizer_parts(metadata);
+  json top = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
+  top["added_tokens"] = added_tokens_of(parts);
+  if (parts.model == TokenizerModel::byte_level)
+    add_byte_level(parts, top);
+  else
+    add_sentencepiece(parts, top);
+  top["post_processor"] = post_processor_of(parts);
+  top["model"] = model_of(parts);
+
+  json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
+  const std::pair<const char*, int32_t> named[] = {
+      {"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
+  for (const auto& [key, id] : named)
+    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
+  if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
+  const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
+  return {{"tokenizer.json", text(top)}, {"tokenizer_config.json", text(config)}};
+}
+
+}  // namespace whit
