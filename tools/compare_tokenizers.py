@@ -84,8 +84,13 @@ def variants():
                 "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
                 "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}}}]}
 
+    def plain(top):  # as Llama-2's own file, which does not list the tokens of bytes
+        top["added_tokens"] = top["added_tokens"][:3]
+
     def phi3(top):
+        plain(top)
         add_tokens(top, [("<|assistant|>", "rstrip special"), ("<|end|>", "rstrip special"), ("<|user|>", "rstrip special")])
+        top["added_tokens"][2]["rstrip"] = True  # </s>
 
     def gemma(top):
         top["normalizer"] = replace(" ", MARK)
@@ -102,9 +107,6 @@ def variants():
 
     nfkc = change(normalizer={"type": "Sequence", "normalizers": [
         {"type": "NFKC"}, {"type": "Prepend", "prepend": MARK}, replace(" ", MARK)]})
-    def plain(top):  # as Llama-2's own file, which does not list the tokens of bytes
-        top["added_tokens"] = top["added_tokens"][:3]
-
     yield "sentencepiece-plain", "llama2_sentencepiece", plain, True
     yield "llama3-bos", "llama31_rope", bos, True
     yield "tekken", "llama31_rope", change(pre_tokenizer=sequence(split(TEKKEN), byte_level(False))), True
@@ -119,7 +121,7 @@ def variants():
     yield "llama3-added", "llama_gqa", added, False
     yield "smollm-added", "llama_tied_smollm", added, False
     yield "sentencepiece-added", "llama2_sentencepiece", added, False
-    yield "phi3", "llama2_sentencepiece", phi3, False
+    yield "phi3", "llama2_sentencepiece", phi3, True
     yield "gemma", "llama2_sentencepiece", gemma, False
     yield "gemma-added", "llama2_sentencepiece", both(gemma, added), False
     for scheme in ("always", "first", "never"):
@@ -201,6 +203,7 @@ PRE = {"gpt2": "gpt-2", "opt_post": "gpt-2", "llama_gqa": "llama-bpe", "llama31_
 def write_gguf(path, name, top):
     """As llama.cpp's converter does: nothing but tokenizer.ggml.* keys."""
     writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("Phi-3 mini" if name == "phi3" else name)
     vocab = dict(top["model"]["vocab"])
     special = {}
     for token in top["added_tokens"]:

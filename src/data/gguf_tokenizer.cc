@@ -135,6 +135,14 @@ std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::
   return merges;
 }
 
+// Phi-3's special tokens swallow the white space after them. ggml's keys cannot say so: engines go by the model's name.
+bool is_phi3(const KeyValues& metadata) {
+  std::string name = metadata.string("general.name", "");
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+}
+
 void read_added(const KeyValues& metadata, TokenizerParts& parts) {
   if (const auto* ids = metadata.array<int32_t>(kAddedIds)) {
     const auto* flags = metadata.array<int32_t>(kAddedFlags);
@@ -149,6 +157,7 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
     }
     return;
   }
+  const bool phi3 = is_phi3(metadata);
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     const TokenType type = parts.types[id];
     if (type != TokenType::control && type != TokenType::unknown && type != TokenType::user_defined) continue;
@@ -156,6 +165,8 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
     token.id = static_cast<int32_t>(id);
     token.content = parts.tokens[id];
     token.special = type != TokenType::user_defined;
+    token.rstrip =
+        phi3 && token.special && token.content != "<unk>" && token.content != "<s>" && token.content != "<|endoftext|>";
     parts.added.push_back(std::move(token));
   }
 }
@@ -176,7 +187,8 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   } else {
     const std::vector<std::string> known = {"gpt2", "llama"};
     throw Error(ErrorKind::input, "the tokenizer's model is not a known one", kModel, model,
-                suggest_name(model, known));
+                model == "t5" ? "gpt2 or llama; no model that runs here has a Unigram tokenizer (T5 and its like do)"
+                              : suggest_name(model, known));
   }
   const auto* tokens = metadata.array<std::string>(kTokens);
   if (!tokens || tokens->empty())

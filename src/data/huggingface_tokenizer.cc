@@ -150,7 +150,9 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
   if (!model.is_object()) refuse("an object is wanted", where, model);
   // Files older than the field have BPE without saying so.
   if (!member(model, "type").is_null() && !is_type(model, "BPE"))
-    refuse("the tokenizer's model is not a known one", where + ".type", member(model, "type"), "BPE");
+    refuse("the tokenizer's model is not a known one", where + ".type", member(model, "type"),
+           is_type(model, "Unigram") ? "BPE; no model that runs here has a Unigram tokenizer (T5 and its like do)"
+                                     : "BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const json& value = member(model, key);
     if (!value.is_null() && value != "") refuse("a tokenizer with this is not known", where + "." + key, value);

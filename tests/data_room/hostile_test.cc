@@ -33,7 +33,8 @@ struct Case {
 const Case kCases[] = {
     {"NoModel", "llama_gqa", [](json& j) { j.erase("model"); }, "model"},
     {"ModelIsAList", "llama_gqa", [](json& j) { j["model"] = json::array(); }, "model"},
-    {"OtherModel", "llama_gqa", [](json& j) { j["model"]["type"] = "Unigram"; }, "Unigram"},
+    {"OtherModel", "llama_gqa", [](json& j) { j["model"]["type"] = "WordPiece"; }, "WordPiece"},
+    {"Unigram", "llama_gqa", [](json& j) { j["model"]["type"] = "Unigram"; }, "T5"},
     {"VocabIsAList", "llama_gqa",
      [](json& j) {
        j["model"]["vocab"] = {1, 2};
@@ -160,6 +161,7 @@ struct KeyCase {
 const KeyCase kKeyCases[] = {
     {"NoModel", [](KeyValues& k) { k.erase("tokenizer.ggml.model"); }, "tokenizer.ggml.model"},
     {"OtherModel", [](KeyValues& k) { k.set("tokenizer.ggml.model", std::string("bert")); }, "bert"},
+    {"Unigram", [](KeyValues& k) { k.set("tokenizer.ggml.model", std::string("t5")); }, "T5"},
     {"NoPre", [](KeyValues& k) { k.erase("tokenizer.ggml.pre"); }, "tokenizer.ggml.pre"},
     {"OtherPre", [](KeyValues& k) { k.set("tokenizer.ggml.pre", std::string("lama-bpe")); }, "llama-bpe"},
     {"NoTokens", [](KeyValues& k) { k.erase("tokenizer.ggml.tokens"); }, "tokens"},

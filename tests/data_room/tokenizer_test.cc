@@ -210,6 +210,35 @@ TEST(Variants, FormAndLeftStrip) {
              });
 }
 
+// What a file with ggml's keys alone means by a name of tokenizer.ggml.pre.
+TEST(Gguf, NamesImplyWhatTheirModelsHave) {
+  KeyValues keys = tokenizer_metadata(test::tokenizer_files("qwen2_bias"), 1027);
+  keys.erase("tokenizer.ggml.add_bos_token");
+  keys.set("tokenizer.ggml.bos_token_id", uint32_t{0});
+  const auto encode = [&](const char* pre, const std::string& text) {
+    keys.set("tokenizer.ggml.pre", std::string(pre));
+    return make_tokenizer(keys)->encode(text, true, true);
+  };
+  EXPECT_EQ(encode("qwen2", "e\u0301"), encode("qwen2", "é"));  // NFC
+  EXPECT_NE(encode("smollm", "e\u0301"), encode("smollm", "é"));
+  EXPECT_EQ(encode("qwen2", "a").front(), encode("gpt-2", "a").front());
+  for (const char* pre : {"llama-bpe", "llama3", "llama-v3", "tekken"}) EXPECT_EQ(encode(pre, "a").front(), 0) << pre;
+  EXPECT_EQ(encode("starcoder", "a 12"), encode("smollm", "a 12"));
+  EXPECT_NE(encode("default", "a <"), encode("gpt-2", "a <"));  // signs are cut off first
+}
+
+TEST(Gguf, Phi3IsKnownByItsName) {
+  KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1280);
+  keys.erase("tokenizer.whit.added_ids");
+  keys.erase("tokenizer.whit.added_flags");
+  const Ids kept = make_tokenizer(keys)->encode("</s> \n", false, true);
+  EXPECT_GT(kept.size(), 1u);
+  keys.set("general.name", std::string("Phi-3 Mini 4K Instruct"));
+  const auto tokenizer = make_tokenizer(keys);
+  EXPECT_EQ(tokenizer->encode("</s> \n", false, true), Ids{2});
+  EXPECT_GT(tokenizer->encode("<s> \n", false, true).size(), 1u);
+}
+
 // The scores of this file: ids and text by hand-checked properties, as no reference ids come with it.
 // A tokenizer of scores alone becomes one of merges: the same ids.
 TEST(Gguf, ScoresBecomeMerges) {
