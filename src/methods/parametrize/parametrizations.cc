@@ -6,6 +6,7 @@ const std::vector<ParametrizationRow>& parametrization_rows() {
   static const std::vector<ParametrizationRow> rows = {
       {"grid", parametrize_affine},     {"q4_0", parametrize_affine},
       {"q4_1", parametrize_affine},     {"q8_0", parametrize_affine},
+      {"q5_0", parametrize_affine},     {"q5_1", parametrize_affine},
       {"f32", parametrize_dense},       {"f16", parametrize_dense},
       {"bf16", parametrize_dense},      {"nm_grid", parametrize_affine},
       {"nm_f16", parametrize_dense},    {"lowrank_sign", parametrize_lowrank_sign},

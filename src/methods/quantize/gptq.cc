@@ -63,7 +63,7 @@ class Gptq final : public Quantizer {
     const auto format = as_affine(state.plan);
     if (!format)
       throw Error(ErrorKind::usage, "gptq rounds to scaled levels; this format has none", state.unit.name,
-                  state.plan->label(), "a grid, q4_0, q4_1 or q8_0; rtn for dense formats");
+                  state.plan->label(), "a grid, q4_0 to q8_0; rtn for dense formats");
     if (!state.statistics || state.statistics->tokens == 0)
       throw Error(ErrorKind::usage, "gptq needs statistics of the unit's inputs and there are none", state.unit.name,
                   "", "calibrate first, or rtn");
