@@ -39,10 +39,11 @@ struct ModelOutput {
   KeyValues metadata;
   std::string manifest;  // JSON text, stored as whit.manifest
   std::vector<OutputTensor> tensors;
+  RotationPtr stream;  // the residual stream stands in this basis (ModelSpec::stream_rotation); null: none
   // pack_tokenizer(metadata), where somebody who asks for model_file_bytes often made it already (it takes a second).
   std::shared_ptr<const PackedTokenizer> tokenizer;
-  // True when any tensor is in a format of ours or rotated; then the tokenizer is packed and the architecture is
-  // "whit".
+  // True when any tensor is in a format of ours or rotated, or the stream is; then the tokenizer is packed and the
+  // architecture is "whit".
   bool is_ours() const;
 };
 
@@ -50,6 +51,9 @@ struct ModelOutput {
 // our formats together as whit.units says. Throws ErrorKind::input that names the tensor for a type without a format,
 // an unknown format, parts that are missing or of another size.
 std::vector<StoredTensor> stored_tensors(const GgufFile& gguf);
+
+// The rotation of the residual stream, or null. ErrorKind::input for a damaged table.
+RotationPtr stored_stream(const GgufFile& gguf);
 
 // Whether general.architecture is "whit".
 bool is_whit_file(const GgufFile& gguf);

@@ -11,6 +11,8 @@ inline constexpr std::string_view kWhitArchitecture = "whit";
 inline constexpr uint32_t kContainerVersion = 1;
 // Of a file with rotations: a reader of version 1 would take the rotated matrices for plain ones.
 inline constexpr uint32_t kRotatedVersion = 2;
+// Of a file whose residual stream is rotated.
+inline constexpr uint32_t kStreamVersion = 3;
 inline constexpr std::string_view kVersionKey = "whit.version";
 inline constexpr std::string_view kBaseArchitectureKey = "whit.base_architecture";
 inline constexpr std::string_view kUnitsKey = "whit.units";

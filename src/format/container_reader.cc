@@ -191,9 +191,9 @@ std::vector<StoredTensor> stored_tensors(const GgufFile& gguf) {
     return tensors;
   }
   if (const uint64_t version = gguf.metadata.unsigned_integer(kVersionKey);
-      version != kContainerVersion && version != kRotatedVersion)
+      version < kContainerVersion || version > kStreamVersion)
     throw Error(ErrorKind::input, "this version of our container is not read", std::string(kVersionKey),
-                fmt::format("{}", version), fmt::format("versions {} and {} are", kContainerVersion, kRotatedVersion));
+                fmt::format("{}", version), fmt::format("versions {} to {} are", kContainerVersion, kStreamVersion));
   const nlohmann::json units = parse_json(gguf.metadata.string(kUnitsKey), std::string(kUnitsKey), 8);
   if (!units.is_array()) bad_units("the units are no array", "");
   FileTensors file(gguf);
@@ -210,6 +210,10 @@ std::vector<StoredTensor> stored_tensors(const GgufFile& gguf) {
       tensors.push_back(ordinary_tensor(gguf, gguf.tensors[i]));
   }
   return tensors;
+}
+
+RotationPtr stored_stream(const GgufFile& gguf) {
+  return is_whit_file(gguf) ? RotationReader(gguf).stream() : nullptr;
 }
 
 KeyValues model_metadata(const GgufFile& gguf) {

@@ -50,6 +50,7 @@ Json unit_json(const OutputTensor& tensor, const RotationTable& rotations) {
 RotationTable rotations_of(const ModelOutput& output) {
   RotationTable rotations;
   for (const OutputTensor& tensor : output.tensors) rotations.add(tensor.rotation);
+  rotations.set_stream(output.stream);
   return rotations;
 }
 
@@ -70,7 +71,9 @@ KeyValues file_metadata(const ModelOutput& output, const PackedTokenizer& tokeni
     Json units = Json::array();
     for (const OutputTensor& tensor : output.tensors)
       if (tensor.is_ours()) units.push_back(unit_json(tensor, rotations));
-    out.append(std::string(kVersionKey), rotations.empty() ? kContainerVersion : kRotatedVersion);
+    out.append(std::string(kVersionKey), output.stream        ? kStreamVersion
+                                         : rotations.empty() ? kContainerVersion
+                                                             : kRotatedVersion);
     out.append(std::string(kBaseArchitectureKey), output.metadata.string("general.architecture"));
     out.append(std::string(kUnitsKey), units.dump());
     if (!rotations.empty()) out.append(std::string(kRotationsKey), rotations.text());
@@ -154,7 +157,7 @@ uint64_t alignment_of(const ModelOutput& output) { return output.is_ours() ? 64 
 }  // namespace
 
 bool ModelOutput::is_ours() const {
-  return std::any_of(tensors.begin(), tensors.end(), [](const OutputTensor& tensor) { return tensor.is_ours(); });
+  return stream || std::any_of(tensors.begin(), tensors.end(), [](const OutputTensor& tensor) { return tensor.is_ours(); });
 }
 
 PackedTokenizer pack_tokenizer(const KeyValues& metadata) {

@@ -22,13 +22,6 @@ const std::vector<Row>& table() {
   return rows;
 }
 
-void unpack_stored(const StoredTensor& tensor, uint64_t first, uint64_t count, float* out) {
-  if (tensor.half_split_head == 0) return tensor.format->unpack(tensor.shape, tensor.parts, first, count, out);
-  WHIT_CHECK(!tensor.rotation);
-  for (uint64_t i = 0; i < count; ++i)
-    tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(first + i), 1, out + i * tensor.shape.cols);
-}
-
 }  // namespace
 
 uint64_t Format::bytes(Shape shape) const {
@@ -100,6 +93,20 @@ StoredTensor make_stored(std::string name, std::shared_ptr<const Packed> packed,
   return tensor;
 }
 
+void unpack_stored(const StoredTensor& tensor, uint64_t begin, uint64_t count, float* out) {
+  const uint64_t cols = tensor.shape.cols;
+  if (tensor.half_split_head == 0) {
+    tensor.format->unpack(tensor.shape, tensor.parts, begin, count, out);
+  } else {
+    WHIT_CHECK(tensor.rotation.outputs.empty());
+    for (uint64_t i = 0; i < count; ++i)
+      tensor.format->unpack(tensor.shape, tensor.parts, tensor.stored_row(begin + i), 1, out + i * cols);
+  }
+  if (!tensor.gain) return;
+  for (uint64_t i = 0; i < count; ++i)
+    for (uint64_t j = 0; j < cols; ++j) out[i * cols + j] *= (*tensor.gain)[j];
+}
+
 void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::span<float> out) {
   const StoredTensor& tensor = *view.tensor;
   const uint64_t cols = tensor.shape.cols;
@@ -127,6 +134,7 @@ Packed copy_packed(const TensorView& view) {
   if (!tensor.format->storable())
     throw Error(ErrorKind::usage, "the original's format can be read but not written", "tensor " + tensor.name,
                 tensor.format->name(), "choose a format for this tensor, q4_1 or grid");
+  WHIT_CHECK(!tensor.gain);
   Packed packed{tensor.format, view.shape(), {}, tensor.rotation.rows(view.begin, view.rows)};
   const std::vector<PartSpec> whole = tensor.format->parts(tensor.shape), wanted = tensor.format->parts(packed.shape);
   for (size_t p = 0; p < wanted.size(); ++p) {

@@ -166,10 +166,10 @@ UnitRotation UnitRotation::rows(uint64_t begin, uint64_t count) const {
 }
 
 void UnitRotation::rotate_inputs(float* rows, uint64_t count, uint64_t cols) const {
-  if (inputs) inputs->apply(rows, count, 1, cols);
+  if (inputs) inputs->apply(rows, count * (cols / inputs->size()), 1, inputs->size());
 }
 void UnitRotation::restore_inputs(float* rows, uint64_t count, uint64_t cols) const {
-  if (inputs) inputs->invert(rows, count, 1, cols);
+  if (inputs) inputs->invert(rows, count * (cols / inputs->size()), 1, inputs->size());
 }
 void UnitRotation::rotate_outputs(float* weights, uint64_t cols, uint64_t begin, uint64_t end) const {
   for (const OutputRotation& output : outputs)

@@ -65,7 +65,9 @@ struct OutputRotation {
 // What a stored unit is rotated by. L is block-diagonal: each member of a stack has a rotation of its own, so that it
 // can be read without its neighbours; rows that no rotation covers are as they were.
 struct UnitRotation {
-  RotationPtr inputs;                   // null: not rotated
+  // Null: not rotated. In a model in another basis (model/spec/basis.h), never in a file, it may be smaller than the
+  // inputs: every run of its size, a head's inputs, then turns by itself.
+  RotationPtr inputs;
   std::vector<OutputRotation> outputs;  // ascending, without overlap
 
   explicit operator bool() const noexcept { return inputs != nullptr || !outputs.empty(); }

@@ -42,17 +42,23 @@ bool is_orthogonal(const std::vector<float>& q, uint64_t m) {
 
 }  // namespace
 
+void RotationTable::add(const RotationPtr& rotation) {
+  if (std::any_of(rotations_.begin(), rotations_.end(), [&](const auto& known) { return *known == *rotation; })) return;
+  rotations_.push_back(rotation);
+  const std::vector<float>& factor = rotation->factor();
+  if (!factor.empty() &&
+      std::none_of(factors_.begin(), factors_.end(), [&](const auto* known) { return *known == factor; }))
+    factors_.push_back(&factor);
+}
+
 void RotationTable::add(const UnitRotation& rotation) {
-  const auto one = [&](const RotationPtr& wanted) {
-    if (std::any_of(rotations_.begin(), rotations_.end(), [&](const auto& known) { return *known == *wanted; })) return;
-    rotations_.push_back(wanted);
-    const std::vector<float>& factor = wanted->factor();
-    if (!factor.empty() &&
-        std::none_of(factors_.begin(), factors_.end(), [&](const auto* known) { return *known == factor; }))
-      factors_.push_back(&factor);
-  };
-  if (rotation.inputs) one(rotation.inputs);
-  for (const OutputRotation& output : rotation.outputs) one(output.rotation);
+  if (rotation.inputs) add(rotation.inputs);
+  for (const OutputRotation& output : rotation.outputs) add(output.rotation);
+}
+
+void RotationTable::set_stream(const RotationPtr& rotation) {
+  stream_ = rotation;
+  if (rotation) add(rotation);
 }
 
 size_t RotationTable::index_of(const Rotation& rotation) const {
@@ -80,6 +86,7 @@ std::string RotationTable::text() const {
     if (factor != factors_.end()) entry["factor"] = factor - factors_.begin();
     json["rotations"].push_back(std::move(entry));
   }
+  if (stream_) json["stream"] = index_of(*stream_);
   return json.dump();
 }
 
@@ -127,6 +134,11 @@ RotationReader::RotationReader(const GgufFile& gguf) {
       bad_table("a rotation has a factor of another size", json.dump());
     entries_.push_back(std::move(entry));
   }
+  if (const auto stream = table.find("stream"); stream != table.end()) stream_ = *stream;
+}
+
+RotationPtr RotationReader::stream() {
+  return stream_.is_null() ? nullptr : rotation(stream_, "the residual stream");
 }
 
 const RotationPtr& RotationReader::rotation(const Parsed& index, const std::string& name) {

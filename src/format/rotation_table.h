@@ -16,13 +16,16 @@ namespace whit {
 class RotationTable {
  public:
   void add(const UnitRotation& rotation);
+  void set_stream(const RotationPtr& rotation);  // of the residual stream; null: none
   bool empty() const noexcept { return rotations_.empty(); }
   Json unit_json(const UnitRotation& rotation) const;  // the field "rotation" of a unit; all was added before
   std::string text() const;                            // of whit.rotations
   std::vector<float> factors() const;                  // of the tensor; empty: no tensor
 
  private:
+  void add(const RotationPtr& rotation);
   size_t index_of(const Rotation& rotation) const;
+  RotationPtr stream_;
   std::vector<RotationPtr> rotations_;
   std::vector<const std::vector<float>*> factors_;
 };
@@ -32,6 +35,7 @@ class RotationReader {
  public:
   explicit RotationReader(const GgufFile& gguf);
   UnitRotation unit(const nlohmann::json& unit, const StoredTensor& tensor);
+  RotationPtr stream();  // null: none
 
  private:
   const RotationPtr& rotation(const nlohmann::json& index, const std::string& name);
@@ -41,6 +45,7 @@ class RotationReader {
     size_t factor = 0;  // into factors_
     RotationPtr made;   // by the first unit that uses it
   };
+  nlohmann::json stream_;  // index or null
   std::vector<Entry> entries_;
   std::vector<std::vector<float>> factors_;
 };

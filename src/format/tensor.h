@@ -37,6 +37,9 @@ struct StoredTensor {
   std::vector<std::span<const std::byte>> parts;
   std::vector<Member> members;        // empty: the tensor itself is the only member
   UnitRotation rotation{};            // of what the parts hold; none of its ranges of outputs crosses a member
+  // [cols], what columns are multiplied by before the rotation is undone: a norm's gain that was folded in. Null: nothing.
+  // Of a model in another basis alone (model/spec/basis.h); no file has it.
+  std::shared_ptr<const std::vector<float>> gain;
   std::shared_ptr<const void> owner;  // keeps the bytes alive
   // Not 0: the rows are stored in the half-split rotary order of Hugging Face folders, per head of this many rows.
   // Everything that reads rows sees GGUF order (row 2i = stored row i of the head, row 2i+1 = stored row i + head/2).
@@ -63,6 +66,9 @@ struct TensorView {
   Shape shape() const noexcept { return {rows, tensor ? tensor->shape.cols : 0}; }
 };
 
+// Rows [begin, begin + count) of the tensor as its parts hold them, in GGUF order, [count, cols]: the gain is applied, the
+// rotation is not undone.
+void unpack_stored(const StoredTensor& tensor, uint64_t begin, uint64_t count, float* out);
 // Rows [begin, begin + count) of the view as floats, [count, cols] row-major, GGUF row order, in the model's own basis:
 // a rotation is undone. out.size() == count * cols. Where outputs are rotated, whole ranges of them are unpacked for
 // any row.

@@ -83,6 +83,10 @@ const MethodRow& method_row(std::string_view name) {
   throw Error(ErrorKind::usage, "unknown method", std::string("method"), std::string(name), suggest_name(name, known));
 }
 
+std::unique_ptr<Basis> make_basis(std::string_view name, const Json& options) {
+  return make<Basis>(Stage::basis, name, options);
+}
+
 std::unique_ptr<Importance> make_importance(std::string_view name, const Json& options) {
   return make<Importance>(Stage::importance, name, options);
 }

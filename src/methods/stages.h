@@ -13,7 +13,7 @@
 #include "base/threads.h"
 #include "calibrate/statistics.h"
 #include "format/format.h"
-#include "model/spec/spec.h"
+#include "model/spec/model.h"
 #include "model/torch/adamw.h"
 #include "model/torch/learner.h"
 #include "model/torch/matrix.h"
@@ -21,7 +21,7 @@
 
 namespace whit {
 
-enum class Stage { importance, allocate, transform, prune, quantize, reconstruct, tune, cache };
+enum class Stage { basis, importance, allocate, transform, prune, quantize, reconstruct, tune, cache };
 
 struct StageRow {
   Stage stage;
@@ -66,6 +66,13 @@ class Method {
  public:
   virtual ~Method() = default;
   virtual Json options() const = 0;  // all of them, normalized
+};
+
+// model -> the same function with its weights in another basis. Everything behind it sees the result.
+class Basis : public Method {
+ public:
+  // ErrorKind::usage for a model that has no such form. Copies no weights.
+  virtual ModelPtr change(const ModelPtr& model) const = 0;
 };
 
 // weight + statistics -> scores, finite, the higher the more the weight matters. Sets state.scores.
@@ -197,6 +204,7 @@ const std::vector<MethodRow>& method_rows();
 
 // ErrorKind::usage with the nearest known name, or for an option that the method does not have.
 const MethodRow& method_row(std::string_view name);
+std::unique_ptr<Basis> make_basis(std::string_view name, const Json& options);
 std::unique_ptr<Importance> make_importance(std::string_view name, const Json& options);
 std::unique_ptr<Transform> make_transform(std::string_view name, const Json& options);
 std::unique_ptr<Pruner> make_pruner(std::string_view name, const Json& options);

@@ -29,7 +29,7 @@ class Job {
         progress_(progress),
         recipe_(request.recipe),
         pool_(request.threads),
-        model_(load_model(request.model, {request.verify})),
+        model_(in_basis(load_model(request.model, {request.verify}), recipe_)),
         frame_(*model_),
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
@@ -131,6 +131,11 @@ class Job {
   }
 
  private:
+  static ModelPtr in_basis(ModelPtr model, const Recipe& recipe) {
+    const Step* step = basis_step(recipe);
+    return step ? make_basis(step->method, step->options)->change(model) : model;
+  }
+
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
   const Step* allocate_step() const {

@@ -148,9 +148,10 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
     fisher.vocabulary[v] = static_cast<float>(vocabulary[v] / static_cast<double>(tokens));
 
   progress.begin("sensitivity: backward", static_cast<double>(spec.layers));
-  Activations flow{
-      windows.windows.size(), windows.context,
-      norm_backward(activations.values, gradient, model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
+  Activations flow{windows.windows.size(), windows.context,
+                   norm_backward(from_stream(spec, activations.values), gradient,
+                                 model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
+  to_stream(spec, flow.values);
   for (uint64_t block = spec.layers; block-- > 0;) {
     std::map<std::string, std::vector<double>> sums;
     const Activations input{flow.sequences, flow.length, std::move(inputs[block])};

@@ -75,7 +75,7 @@ class Measurement {
 
   std::map<std::string, Blocks> run() {
     Hasher hasher;
-    hasher.add("layerwise 1").add(context_.model.content_hash).add(context_.windows.hash);
+    hasher.add("layerwise 1").add(context_.model.weights_hash()).add(context_.windows.hash);
     hasher.add(machine_key(context_.pool.threads()));
     for (const UnitPlan& unit : plan_.units)
       if (asking(unit)) hasher.add(unit.unit.name).add(group_of(unit));

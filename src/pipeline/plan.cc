@@ -32,6 +32,14 @@ const StoredTensor* whole_source(const Model& model, const UnitSpec& unit) {
   return first.tensor;
 }
 
+// The unit's bytes in the source are those of other weights.
+bool in_other_basis(const Model& model, const UnitSpec& unit) {
+  return !model.basis.empty() && std::any_of(unit.members.begin(), unit.members.end(), [&](const std::string& member) {
+    const TensorView view = model.find(member);
+    return view && (view.tensor->gain || view.tensor->rotation);
+  });
+}
+
 }  // namespace
 
 bool Plan::needs_statistics() const {
@@ -78,6 +86,7 @@ void check_masks(const UnitPlan& unit) {
 }
 
 FormatPtr source_format(const Model& model, const UnitSpec& unit) {
+  if (in_other_basis(model, unit)) return nullptr;
   FormatPtr format;
   for (const std::string& member : unit.members) {
     const TensorView view = model.find(member);
@@ -121,6 +130,9 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
       entry.method = steps.back()->method;
       entry.options = steps.back()->options;
     } else {
+      if (in_other_basis(model, unit))
+        throw Error(ErrorKind::usage, "a tensor of a model in another basis needs a format", unit.name, "no step",
+                    "a step with a format for it");
       entry.format = source ? source : make_format("f32");
       entry.method = "rtn";
       entry.options = make_quantizer("rtn", Json::object())->options();
@@ -159,6 +171,7 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
                         Vectors replaced) {
   ModelOutput output;
   output.metadata = frame.metadata();
+  output.stream = frame.model().spec.stream_rotation;
   output.manifest = std::move(manifest);
   std::set<std::string> in_units;
   for (const UnitPlan& entry : plan.units) {
@@ -226,6 +239,7 @@ Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
     }
     step->tensors.push_back(unit);
   };
+  if (const Step* step = basis_step(asked)) recipe.steps.push_back(*step);
   size_t longest = 0;
   for (const UnitPlan& entry : plan.units) longest = std::max(longest, entry.before.size());
   for (size_t position = 0; position < longest; ++position)

@@ -88,6 +88,11 @@ Step read_step(Json table, const std::string& where) {
       step.options = make_allocator(step.method, table)->options();
       break;
     }
+    case Stage::basis: {
+      if (!step.tensors.empty()) fail_recipe("a basis step works on the whole model", place, "tensors", "leave tensors out");
+      step.options = make_basis(step.method, table)->options();
+      break;
+    }
     case Stage::reconstruct: {
       if (!step.tensors.empty())
         fail_recipe("a reconstruct step works on whole blocks", place, "tensors", "leave tensors out");
@@ -158,6 +163,7 @@ Recipe read_recipe(const std::filesystem::path& path) {
   return parse_recipe(read_file(path, uint64_t{16} << 20), path.string());
 }
 
+const Step* basis_step(const Recipe& recipe) { return step_of(recipe, Stage::basis); }
 const Step* reconstruct_step(const Recipe& recipe) { return step_of(recipe, Stage::reconstruct); }
 const Step* tune_step(const Recipe& recipe) { return step_of(recipe, Stage::tune); }
 

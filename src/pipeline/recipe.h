@@ -67,6 +67,8 @@ struct Preset {
 const std::vector<Preset>& presets();
 Recipe preset_recipe(const std::string& name);
 
+// The step that puts the whole model into another basis before anything else, or null.
+const Step* basis_step(const Recipe& recipe);
 // The step that trains each block inside the walk, or null.
 const Step* reconstruct_step(const Recipe& recipe);
 // The step that trains the whole model after the walk, or null.

@@ -144,7 +144,7 @@ void put_members(const UnitSpec& unit, const Matrix& stacked, DenseWeights& weig
 
 std::string flow_key(const SensitivityContext& context) {
   Hasher hasher;
-  hasher.add("sensitivity 2").add(context.model.content_hash).add(context.windows.hash).add(context.probe_windows.hash);
+  hasher.add("sensitivity 2").add(context.model.weights_hash()).add(context.windows.hash).add(context.probe_windows.hash);
   hasher.add(machine_key(context.pool.threads()));
   Recipe only;
   only.steps.push_back(context.allocate);
@@ -162,7 +162,7 @@ Matrix gram_of_output(MatrixView normed) {
 
 std::string output_gram_key(const Model& model, const CalibrationWindows& windows, int threads) {
   Hasher hasher;
-  hasher.add("output gram 1").add(model.content_hash).add(windows.hash).add(machine_key(threads));
+  hasher.add("output gram 1").add(model.weights_hash()).add(windows.hash).add(machine_key(threads));
   return hasher.hex();
 }
 

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/record.h"
 #include "base/rng.h"
+#include "model/spec/basis.h"
 #include "model/torch/device.h"
 #include "pipeline/fit.h"
 #include "pipeline/journal.h"
@@ -324,6 +325,9 @@ Json tune(const TuneRequest& request, Progress& progress) {
   if (original && (original->spec.vocabulary != model->spec.vocabulary || original->spec.layers != model->spec.layers ||
                    original->spec.width != model->spec.width))
     throw Error(ErrorKind::input, "the two models have different shapes", request.against.string());
+  // Hidden states are compared in one basis.
+  if (original && model->spec.stream_rotation && !original->spec.stream_rotation)
+    original = turn_stream(original, model->spec.stream_rotation);
   Plan plan;
   for (UnitSpec& unit : units_of(model->spec)) {
     UnitPlan entry;

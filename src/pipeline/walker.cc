@@ -144,6 +144,7 @@ class Walk {
     for (size_t t = 0; t < ids.size(); ++t)
       unpack_rows({&stored, 0, packed->shape.rows}, static_cast<uint64_t>(ids[t]), 1,
                   std::span(compressed_.values.row(t), packed->shape.cols));
+    to_stream(context_.model.spec, compressed_.values);
   }
 
   void finish_with_streams(uint64_t block) {

@@ -52,7 +52,7 @@ class RuntimeSession final : public ScorerSession {
   Attention attention_;
   // [block_] rows of row_stride(columns) floats
   size_t width_stride_, qkv_stride_, attended_stride_, gate_up_stride_, inner_stride_;
-  Buffer<float> hidden_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, logits_;
+  Buffer<float> hidden_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, stream_scratch_, logits_;
 };
 
 class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<RuntimeScorer> {
@@ -97,6 +97,7 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
         widest_ = std::max(widest_, one->widest());
     widest_ = std::max({widest_, embedding_.widest(), output_.widest()});
     output_norm_ = model_->vector("output_norm.weight", s.width);
+    if (s.stream_rotation) stream_ = Rotator(s.stream_rotation);
     inverse_frequencies_ = s.inverse_frequencies();
   }
 
@@ -130,6 +131,7 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
   Linear embedding_, output_;
   size_t widest_ = 0;  // of all linears
   std::vector<float> output_norm_;
+  Rotator stream_;  // of the residual stream between look-up and final norm
   std::vector<double> inverse_frequencies_;
 };
 
@@ -154,7 +156,8 @@ RuntimeSession::RuntimeSession(std::shared_ptr<const RuntimeScorer> scorer, size
       gate_up_(block_ * gate_up_stride_),
       inner_(block_ * inner_stride_),
       cosine_(block_ * spec_.rotary.dimensions),
-      sine_(block_ * spec_.rotary.dimensions) {}
+      sine_(block_ * spec_.rotary.dimensions),
+      stream_scratch_(scorer_->stream_ ? block_ * Rotator::scratch_size(spec_.width) : 0) {}
 
 template <class Body>
 void RuntimeSession::each_token(size_t tokens, const Body& body) {
@@ -170,6 +173,11 @@ void RuntimeSession::each_token(size_t tokens, const Body& body) {
 void RuntimeSession::embed(std::span<const int32_t> ids) {
   for (size_t t = 0; t < ids.size(); ++t)
     multiplier_.unpack_row(scorer_->embedding_, static_cast<size_t>(ids[t]), hidden_.data() + t * width_stride_);
+  if (!scorer_->stream_) return;
+  each_token(ids.size(), [&](size_t t) {
+    float* row = hidden_.data() + t * width_stride_;
+    scorer_->stream_.invert(kernels_, row, stream_scratch_.data() + t * Rotator::scratch_size(spec_.width), row);
+  });
 }
 
 // Cosines and sines of the block's positions, each twice, the sine of the first of a pair negated.
@@ -233,7 +241,10 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
   for (size_t t = begin; t < end; t += chunk) {
     const size_t count = std::min(chunk, end - t);
     each_token(count, [&](size_t i) {
-      kernels_.rms_norm(hidden_.data() + (t + i) * width_stride_, scorer_->output_norm_.data(),
+      float* row = hidden_.data() + (t + i) * width_stride_;
+      if (scorer_->stream_)
+        scorer_->stream_.apply(kernels_, row, stream_scratch_.data() + i * Rotator::scratch_size(spec_.width), row);
+      kernels_.rms_norm(row, scorer_->output_norm_.data(),
                         static_cast<float>(spec_.norm_epsilon), spec_.width, normed_.data() + i * width_stride_);
     });
     logits_.reserve(count * vocabulary);

@@ -19,11 +19,11 @@ TEST(Methods, EachRowIsCompleteAndItsNameUnique) {
 }
 
 TEST(Methods, StagesAreInTheOrderOfARecipe) {
-  ASSERT_EQ(stage_rows().size(), 8u);
-  EXPECT_EQ(stage_rows()[0].name, "importance");
-  EXPECT_EQ(stage_rows()[4].name, "quantize");
-  EXPECT_TRUE(stage_rows()[1].whole_model);
-  EXPECT_FALSE(stage_rows()[4].whole_model);
+  ASSERT_EQ(stage_rows().size(), 9u);
+  EXPECT_EQ(stage_rows()[0].name, "basis");
+  EXPECT_EQ(stage_rows()[5].name, "quantize");
+  EXPECT_TRUE(stage_rows()[2].whole_model);
+  EXPECT_FALSE(stage_rows()[5].whole_model);
 }
 
 TEST(Methods, UnknownNameGetsTheNearestOne) {

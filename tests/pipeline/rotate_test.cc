@@ -123,10 +123,52 @@ TEST_F(RotateTest, LogitsStay) {
   }
 }
 
-TEST_F(RotateTest, AFileOfGridsRepeatsFromItsManifestAndIsReadByBoth) {
+// The same law for rotations that are merged into the weights on both sides.
+TEST_F(RotateTest, MergedRotationsLeaveLogits) {
+  for (const char* name :
+       {"llama_gqa", "llama_tied_smollm", "llama31_rope", "llama2_sentencepiece", "models/stories260K.gguf"}) {
+    const Matrix expected = logits(make_torch_scorer(load_model(kData / name)));
+    for (const char* what : {"", "values = false\n", "stream = false\n"}) {
+      CompressRequest job = request(kData / name,
+                                    std::string("[[step]]\nmethod = \"merge_rotations\"\nseed = 3\n") + what +
+                                        "[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*\"\nformat = \"f32\"\n",
+                                    "out.gguf");
+      job.force = true;
+      const Json result = run(job);
+      EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]) << name;
+      expect_logits(job.output, expected, 1e-4);
+      const ModelPtr made = load_model(job.output);
+      const bool stream = std::string(what) != "stream = false\n";
+      EXPECT_EQ(made->spec.stream_rotation != nullptr, stream);
+      EXPECT_FALSE(made->find("blk.0.attn_output.weight").tensor->rotation) << "merged";
+      if (stream) EXPECT_EQ(made->vector("blk.0.attn_norm.weight", made->spec.width), std::vector<float>(made->spec.width, 1));
+      // Other engines would not turn the stream; without that the file is an ordinary one.
+      EXPECT_EQ(GgufFile::open(job.output).metadata.string("general.architecture"), stream ? "whit" : "llama");
+    }
+  }
+}
+
+TEST_F(RotateTest, AMergedModelWantsAFormatForWhatItTurned) {
+  const CompressRequest job = request(kData / "models/stories260K.gguf",
+                                      "[[step]]\nmethod = \"merge_rotations\"\n[[step]]\nmethod = \"rtn\"\n"
+                                      "tensors = \"blk.0.*\"\nformat = \"f32\"\n",
+                                      "out.gguf");
+  try {
+    run(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_EQ(error.where(), "blk.1.attn_qkv.weight");
+  }
+  EXPECT_FALSE(std::filesystem::exists(job.output));
+}
+
+class RotatePresetTest : public RotateTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(RotatePresetTest, AFileOfGridsRepeatsFromItsManifestAndIsReadByBoth) {
   CompressRequest job = request(kData / "models/stories260K.gguf", rotated_f32(true, true, false), "whole.gguf");
   const CalibrateOptions calibrate = job.recipe.calibrate;
-  job.recipe = preset_recipe("rotated-3");
+  job.recipe = preset_recipe(GetParam());
   job.recipe.calibrate = calibrate;
   run(job);
   const ModelPtr made = load_model(job.output);
@@ -155,6 +197,9 @@ TEST_F(RotateTest, AFileOfGridsRepeatsFromItsManifestAndIsReadByBoth) {
   run(again);
   EXPECT_EQ(read_file(again.output), read_file(job.output));
 }
+
+INSTANTIATE_TEST_SUITE_P(Presets, RotatePresetTest, testing::Values("rotated-3", "merged-3"),
+                         [](const auto& info) { return std::string(info.param).substr(0, 6); });
 
 // A rotated file as a source: units that nothing is said about are copied with their rotation; others come back into
 // the model's own basis first.

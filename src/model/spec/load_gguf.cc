@@ -252,6 +252,10 @@ ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& o
     for (const char* key : {"split.no", "split.count", "split.tensors.count"}) model->metadata.erase(key);
     model->spec = llama_spec(*model);
     check_tensors(*model);
+    model->spec.stream_rotation = stored_stream(gguf);
+    if (const RotationPtr& stream = model->spec.stream_rotation; stream && stream->size() != model->spec.width)
+      refuse(*model, "the rotation of the residual stream has another size", "whit.rotations",
+             fmt::format("{}, wanted {}", stream->size(), model->spec.width));
   } catch (const Error& error) {  // rooms below know keys and tensors, not the file
     if (error.where().starts_with(path.string())) throw;
     throw Error(error.kind(), error.message(), path.string() + ": " + error.where(), error.found(), error.hint());

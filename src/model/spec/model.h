@@ -27,6 +27,10 @@ struct Model {
   uint64_t file_bytes = 0;   // file, or sum of the folder's weight files
   std::string integrity;     // "ok", "absent", or "not verified"
   std::string content_hash;  // hex; over header and data (folder: config and weight files)
+  std::string basis;         // names what basis.h did to the original; empty: nothing
+
+  // Of what is derived from the weights as they are seen; content_hash is of the function that they compute.
+  std::string weights_hash() const { return content_hash + basis; }
 
   // A tensor or member by its GGUF name; a false view when absent.
   TensorView find(std::string_view name) const noexcept;

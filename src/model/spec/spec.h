@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "format/rotation.h"
+
 namespace whit {
 
 enum class NormKind { rms };            // later rows: layer (with bias), rms_plus_one
@@ -37,6 +39,9 @@ struct ModelSpec {
   RotarySpec rotary;
   uint64_t sliding_window = 0;  // 0: none
   bool tied_output = false;     // the output matrix is the embedding
+  // R of the width: between look-up and final norm the residual stream is R^T x, and the blocks' weights are made for that
+  // (docs/design/rotation.md). Null: x itself.
+  RotationPtr stream_rotation;
 
   // inverse frequencies after scaling, [dimensions / 2], as double
   std::vector<double> inverse_frequencies() const;

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "model/torch/device_ops.h"
 #include "model/torch/executor.h"
+#include "model/torch/rotation.h"
 #include "model/torch/tensor_impl.h"
 #include "model/torch/weights.h"
 
@@ -35,6 +36,7 @@ Decoder::Decoder(const Model& model, at::ScalarType type) : spec_(model.spec), t
   embedding_ = constant(unpack(model, "token_embd.weight", {spec_.vocabulary, spec_.width}));
   norm_ = constant(unpack(model, "output_norm.weight", {1, spec_.width}));
   output_ = spec_.tied_output ? embedding_ : constant(unpack(model, "output.weight", {spec_.vocabulary, spec_.width}));
+  if (spec_.stream_rotation) stream_ = unwrap(rotation_matrix(*spec_.stream_rotation)).to(learning_at_device(), type);
   std::vector<double> frequencies = spec_.inverse_frequencies();
   frequencies_ = at::from_blob(frequencies.data(), {static_cast<int64_t>(frequencies.size())}, at::kDouble).clone();
   for (uint64_t index = 0; index < spec_.layers; ++index) {
@@ -103,6 +105,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
   }
   const Angles turn = angles(offset, positions);
   at::Tensor x = embedding_.index_select(0, ids.reshape({-1}));
+  if (stream_.defined()) x = multiplied(x, stream_);  // rows: (R^T x)^T = x^T R
   // [sequences, positions, h, size] -> [sequences * kv, h / kv * positions, size]
   const auto by_kv_head = [&](const at::Tensor& part) {
     const int64_t group = part.size(2) / kv;
@@ -136,6 +139,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
                                    : at::silu(both));
   }
   cache.used = end;
+  if (stream_.defined()) x = multiplied(x, stream_.t());
   return rms_norm(x, norm_, spec_.norm_epsilon);
 }
 

@@ -46,6 +46,7 @@ class Decoder {
   ModelSpec spec_;
   at::ScalarType type_;
   at::Tensor embedding_, norm_, output_;
+  at::Tensor stream_;       // R of the residual stream; undefined where there is none
   at::Tensor frequencies_;  // [dimensions / 2], double
   std::vector<Block> blocks_;
 };

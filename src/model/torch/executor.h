@@ -53,9 +53,13 @@ void run_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weight
                const InputHook& hook);
 uint64_t block_scratch_bytes(const ModelSpec& spec, uint64_t length);
 
-// Rows of the embedding for the ids: [ids, width].
+// The model's own basis to that of the residual stream between look-up and final norm (ModelSpec::stream_rotation), and
+// back, [tokens, width]; nothing happens where there is none.
+void to_stream(const ModelSpec& spec, Matrix& rows);
+Matrix from_stream(const ModelSpec& spec, MatrixView rows);
+// Rows of the embedding for the ids, in the stream's basis: [ids, width].
 Matrix embed(const Model& model, std::span<const int32_t> ids);
-// The final norm: [tokens, width] -> [tokens, width].
+// The final norm, of the stream turned back: [tokens, width] -> [tokens, width].
 Matrix final_norm(const Model& model, MatrixView hidden);
 
 // A gradient can be had at every block: given d loss / d output of a block, returns d loss / d input (recomputing the

@@ -15,6 +15,7 @@
 #include "model/torch/block.h"
 #include "model/torch/device_ops.h"
 #include "model/torch/executor.h"
+#include "model/torch/rotation.h"
 #include "model/torch/tensor_impl.h"
 #include "model/torch/weights.h"
 
@@ -85,6 +86,7 @@ struct Learner::State {
   bool checkpoint, taught;
   std::vector<LearnedWeights> teacher_blocks;
   at::Tensor teacher_embedding, teacher_norm, teacher_output;
+  at::Tensor stream;  // R of the residual stream; undefined where there is none
 
   // What a recorded step belongs to. It holds the leaves, so that no other student's can take their place unseen.
   struct Recording {
@@ -106,7 +108,9 @@ struct Learner::State {
 
   State(const ModelSpec& model_spec, const Model* teacher, bool recompute)
       : spec(model_spec), checkpoint(recompute), taught(teacher != nullptr) {
+    if (spec.stream_rotation) stream = unwrap(rotation_matrix(*spec.stream_rotation)).to(compute_type());
     if (!teacher) return;
+    WHIT_CHECK(!spec.stream_rotation == !teacher->spec.stream_rotation);
     for (uint64_t block = 0; block < spec.layers; ++block) {
       LearnedWeights weights;
       for (const auto& [name, matrix] : load_block(*teacher, block)) weights.emplace(name, wrap(constant(matrix)));
@@ -176,6 +180,10 @@ struct Learner::State {
       const NoGrad guard;
       x = embedding.detach().to(compute_type()).index_select(0, index);
       if (taught) t = teacher_embedding.index_select(0, index);
+      if (stream.defined()) {
+        x = torch_room::multiplied(x, stream);  // rows: (R^T x)^T = x^T R
+        if (taught) t = torch_room::multiplied(t, stream);
+      }
       hidden_sum = at::zeros({}, x.options().dtype(at::kFloat));
     }
     const bool keep = learn && !checkpoint;
@@ -210,7 +218,8 @@ struct Learner::State {
 
     at::Tensor last = x.detach();
     if (learn) last.set_requires_grad(true);
-    const at::Tensor normed = torch_room::rms_norm(last, unwrap(ends.at("output_norm.weight")), spec.norm_epsilon);
+    const at::Tensor turned = stream.defined() ? torch_room::multiplied(last, stream.t()) : last;
+    const at::Tensor normed = torch_room::rms_norm(turned, unwrap(ends.at("output_norm.weight")), spec.norm_epsilon);
     const HeadResult head = output_loss(normed.detach(), t, output.detach(), index, sequences, learn);
     const Sums sums{head.loss, hidden_sum / static_cast<double>(layers), head.positions};
     if (!learn) return sums;
@@ -231,6 +240,7 @@ struct Learner::State {
     at::Tensor embedding_gradient =
         spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
     if (embedding.requires_grad()) {
+      if (stream.defined()) gradient = torch_room::multiplied(gradient.to(compute_type()), stream.t());
       embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
       embedding.backward(embedding_gradient.to(embedding.scalar_type()));
     }
@@ -245,7 +255,8 @@ struct Learner::State {
     const int64_t tokens = hidden.size(0), at_once = rows_at_once();
     const at::Tensor matrix = output.to(type), across = matrix.t();
     const at::Tensor taught_hidden =
-        taught ? torch_room::rms_norm(teacher_hidden, teacher_norm, spec.norm_epsilon) : at::Tensor();
+        taught ? torch_room::rms_norm(stream.defined() ? torch_room::multiplied(teacher_hidden, stream.t()) : teacher_hidden,
+                                      teacher_norm, spec.norm_epsilon) : at::Tensor();
     at::Tensor targets;
     HeadResult result;
     result.positions = static_cast<double>(tokens);

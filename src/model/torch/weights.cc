@@ -22,7 +22,7 @@ void unpack(const TensorView& view, uint64_t begin, uint64_t count, float* out) 
   const UnitRotation rotation = tensor.rotation.rows(view.begin, view.rows);
   run_parallel(count, 8, [&](size_t first, size_t last, int) {
     float* rows = out + first * cols;
-    tensor.format->unpack(tensor.shape, tensor.parts, view.begin + first, last - first, rows);
+    unpack_stored(tensor, view.begin + first, last - first, rows);
     rotation.restore_inputs(rows, last - first, cols);
   });
   run_parallel(cols, 8, [&](size_t first, size_t last, int) { rotation.restore_outputs(out, cols, first, last); });
@@ -50,6 +50,17 @@ DenseWeights load_block(const Model& model, uint64_t block) {
   return weights;
 }
 
+void to_stream(const ModelSpec& spec, Matrix& rows) {
+  if (spec.stream_rotation) spec.stream_rotation->invert(rows.data.data(), rows.rows, 1, rows.cols);
+}
+
+Matrix from_stream(const ModelSpec& spec, MatrixView rows) {
+  Matrix out(rows.rows, rows.cols);
+  for (size_t t = 0; t < rows.rows; ++t) std::copy_n(rows.data + t * rows.stride, rows.cols, out.row(t));
+  if (spec.stream_rotation) spec.stream_rotation->apply(out.data.data(), out.rows, 1, out.cols);
+  return out;
+}
+
 Matrix embed(const Model& model, std::span<const int32_t> ids) {
   const ModelSpec& spec = model.spec;
   const TensorView view = model.need("token_embd.weight", {spec.vocabulary, spec.width});
@@ -60,6 +71,7 @@ Matrix embed(const Model& model, std::span<const int32_t> ids) {
                   std::to_string(ids[i]) + ", the vocabulary has " + std::to_string(spec.vocabulary));
     unpack_rows(view, static_cast<uint64_t>(ids[i]), 1, std::span(rows.row(i), spec.width));
   }
+  to_stream(spec, rows);
   return rows;
 }
 
@@ -67,6 +79,11 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
   const ModelSpec& spec = model.spec;
   WHIT_CHECK(hidden.cols == spec.width);
   const Matrix gain = torch_room::unpack(model, "output_norm.weight", {1, spec.width});
+  Matrix turned;
+  if (spec.stream_rotation) {
+    turned = from_stream(spec, hidden);
+    hidden = turned;
+  }
   Matrix out(hidden.rows, hidden.cols);
   torch_room::run_parallel(hidden.rows, 16, [&](size_t begin, size_t end, int) {
     for (size_t t = begin; t < end; ++t)
