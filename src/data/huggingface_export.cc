@@ -1,6 +1,7 @@
 // GGUF tokenizer keys as the files of a Hugging Face folder: the steps that huggingface_tokenizer.cc knows, written
 // out.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <unordered_set>
@@ -22,16 +23,18 @@ json byte_level(bool splits) {
 json sequence(const char* list, json steps) { return {{"type", "Sequence"}, {list, std::move(steps)}}; }
 
 json pre_tokenizer_of(const std::string& name) {
-  if (name == "gpt-2") return byte_level(true);
-  if (name == "smollm")
+  const std::span<const Splitter> steps = pre_tokenizer_by_name(name).steps;
+  if (steps.size() == 1 && steps[0] == next_piece_gpt2) return byte_level(true);
+  if (steps.size() == 2 && steps[0] == next_piece_digits && steps[1] == next_piece_gpt2)
     return sequence("pretokenizers",
                     json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
-  if (name == "llama-bpe")
-    return sequence("pretokenizers", json::array({{{"type", "Split"},
-                                                   {"pattern", {{"Regex", std::string(kLlama3Pattern)}}},
-                                                   {"behavior", "Isolated"},
-                                                   {"invert", false}},
-                                                  byte_level(false)}));
+  for (const std::string_view pattern : {kLlama3Pattern, kQwen2Pattern, kTekkenPattern})
+    if (steps.size() == 1 && steps[0] == splitter_by_pattern(pattern))
+      return sequence("pretokenizers", json::array({{{"type", "Split"},
+                                                     {"pattern", {{"Regex", std::string(pattern)}}},
+                                                     {"behavior", "Isolated"},
+                                                     {"invert", false}},
+                                                    byte_level(false)}));
   throw Error(ErrorKind::input, "the pre-tokenizer cannot be written as tokenizer.json", "tokenizer.ggml.pre", name);
 }
 
@@ -40,7 +43,10 @@ json replace(const std::string& from, const std::string& to) {
 }
 
 void add_byte_level(const TokenizerParts& parts, json& top) {
-  top["normalizer"] = nullptr;
+  static const std::map<UnicodeForm, const char*> kForms = {{UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"},
+                                                            {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
+  const auto form = kForms.find(parts.form);
+  top["normalizer"] = form == kForms.end() ? json() : json{{"type", form->second}};
   top["pre_tokenizer"] = pre_tokenizer_of(parts.pre);
   top["decoder"] = byte_level(true);
 }

@@ -8,6 +8,7 @@ namespace whit {
 namespace {
 
 std::unique_ptr<Method> make_any(const MethodRow& row, const Json& options) {
+  if (row.stage == Stage::basis) return make_basis(row.name, options);
   if (row.stage == Stage::quantize) return make_quantizer(row.name, options);
   if (row.stage == Stage::importance) return make_importance(row.name, options);
   if (row.stage == Stage::prune) return make_pruner(row.name, options);
