@@ -60,7 +60,7 @@ class TuneTest : public tests::FolderTest {
 };
 
 TEST_F(TuneTest, LowersTheHeldOutLossOfEveryFormat) {
-  for (const char* preset : {"rtn-2", "lowrank-1.0", "rotated-2", "merged-2", "nm-sign-2-8"}) {
+  for (const char* preset : {"rtn-2", "lowrank-1.0", "rotated-2", "nm-sign-2-8"}) {
     const auto start = compressed(preset);
     const Json result = run(request(start, std::string(preset) + "-tuned.gguf"));
     const Json& report = result.at("tune");
