@@ -281,14 +281,15 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   keys.set(kTypes, std::move(types));
   if (!sentencepiece || !merges.empty()) keys.set(kMerges, std::move(merges));
 
-  const auto id = [&](const char* key, int32_t value) {
-    if (value >= 0) keys.set(key, static_cast<uint32_t>(value));
+  // ggml has defaults for some; all ones (-1) says that there is no such token.
+  const auto id = [&](const char* key, int32_t value, bool has_default) {
+    if (value >= 0 || has_default) keys.set(key, static_cast<uint32_t>(value));
   };
-  id(kBos, parts.bos);
-  id(kEos, parts.eos);
-  id(kEot, parts.eot);
-  id(kUnknown, parts.unknown);
-  id(kPadding, parts.padding);
+  id(kBos, parts.bos, sentencepiece);
+  id(kEos, parts.eos, sentencepiece);
+  id(kEot, parts.eot, false);
+  id(kUnknown, parts.unknown, sentencepiece);
+  id(kPadding, parts.padding, false);
   keys.set(kAddBos, !parts.front.empty());
   keys.set(kAddEos, !parts.back.empty());
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -175,6 +175,7 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
 
 void read_added(const json& list, TokenizerParts& parts) {
   std::unordered_map<std::string, int32_t> known;
+  std::set<int32_t> listed;
   if (!list.empty())
     for (size_t id = 0; id < parts.tokens.size(); ++id)
       if (parts.types[id] == TokenType::normal) known.emplace(parts.tokens[id], static_cast<int32_t>(id));
@@ -195,6 +196,7 @@ void read_added(const json& list, TokenizerParts& parts) {
     // Hugging Face's library takes the vocabulary's id then, and numbers the tokens after it anew.
     if (const auto other = known.find(token.content); other != known.end() && other->second != token.id)
       refuse("an added token has another id in the vocabulary", where, item, std::to_string(other->second));
+    if (!listed.insert(token.id).second) refuse("two added tokens have the same id", where, item);
     parts.tokens[id] = token.content;
     const bool byte = parts.byte_fallback && byte_token_value(token.content) >= 0;
     parts.types[id] = byte                        ? TokenType::byte

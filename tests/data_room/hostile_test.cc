@@ -107,6 +107,7 @@ const Case kCases[] = {
        j["added_tokens"].push_back({{"id", 1024}, {"content", "ab"}});
      },
      "another id"},
+    {"AddedTwice", "llama_gqa", [](json& j) { j["added_tokens"].push_back(j["added_tokens"][0]); }, "same id"},
     {"AddedIsText", "llama_gqa", [](json& j) { j["added_tokens"] = "all"; }, "added_tokens"},
     {"AddedAreNumbers", "llama_gqa",
      [](json& j) {

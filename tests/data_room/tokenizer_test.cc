@@ -227,6 +227,21 @@ TEST(Gguf, NamesImplyWhatTheirModelsHave) {
   EXPECT_NE(encode("default", "a <"), encode("gpt-2", "a <"));  // signs are cut off first
 }
 
+TEST(Gguf, SaysThatThereIsNoUnknownToken) {
+  auto files = test::tokenizer_files("llama2_sentencepiece");
+  nlohmann::json top = nlohmann::json::parse(files["tokenizer.json"]);
+  top["model"].erase("unk_token");
+  // So that a line end is no token's.
+  const int newline = top["model"]["vocab"]["<0x0A>"];
+  top["model"]["vocab"].erase("<0x0A>");
+  auto& added = top["added_tokens"];
+  added.erase(std::find_if(added.begin(), added.end(), [&](const auto& token) { return token["id"] == newline; }));
+  files["tokenizer.json"] = top.dump();
+  const Ids ids = make_tokenizer(files)->encode("a\nb", false, true);
+  EXPECT_EQ(make_tokenizer(tokenizer_metadata(files, 1280))->encode("a\nb", false, true), ids);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 0);
+}
+
 TEST(Gguf, Phi3IsKnownByItsName) {
   KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1280);
   keys.erase("tokenizer.whit.added_ids");
