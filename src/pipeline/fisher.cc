@@ -35,19 +35,29 @@ MatrixView slice(MatrixView matrix, size_t begin, size_t count) {
   return {matrix.data + begin * matrix.stride, count, matrix.cols, matrix.stride};
 }
 
-// d loss / d x of y = gain * x / rms(x) for each row, rms(x)^2 = mean(x^2) + epsilon.
-Matrix norm_backward(const Matrix& x, const Matrix& y_gradient, const std::vector<float>& gain, double epsilon) {
+// d loss / d x of the model's final norm for each row: y = gain * z (+ bias), z = (x - m) / sqrt(mean((x - m)^2) + epsilon),
+// m the row's mean for a layer norm, 0 for an rms norm. Without such a norm y is x.
+Matrix norm_backward(const Model& model, const Matrix& x, Matrix y_gradient) {
+  const ModelSpec& spec = model.spec;
+  if (spec.norm_after) return y_gradient;
+  const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
+  const bool centred = spec.norm == NormKind::layer;
   Matrix result(x.rows, x.cols);
+  const double n = static_cast<double>(x.cols);
   for (size_t r = 0; r < x.rows; ++r) {
     const float *in = x.row(r), *g = y_gradient.row(r);
-    double square = 0, dot = 0;
+    const double mean = centred ? std::accumulate(in, in + x.cols, 0.0) / n : 0.0;
+    double square = 0, dot = 0, sum = 0;
     for (size_t j = 0; j < x.cols; ++j) {
-      square += static_cast<double>(in[j]) * in[j];
-      dot += static_cast<double>(g[j]) * gain[j] * in[j];
+      const double pulled = static_cast<double>(g[j]) * gain[j];
+      square += (in[j] - mean) * (in[j] - mean);
+      dot += pulled * (in[j] - mean);
+      sum += pulled;
     }
-    const double n = static_cast<double>(x.cols), inverse = 1.0 / std::sqrt(square / n + epsilon);
+    const double inverse = 1.0 / std::sqrt(square / n + spec.norm_epsilon), shift = centred ? sum / n : 0.0;
     for (size_t j = 0; j < x.cols; ++j)
-      result.row(r)[j] = static_cast<float>(inverse * (gain[j] * g[j] - in[j] * dot * inverse * inverse / n));
+      result.row(r)[j] = static_cast<float>(
+          inverse * (static_cast<double>(gain[j]) * g[j] - shift - (in[j] - mean) * dot * inverse * inverse / n));
   }
   return result;
 }
@@ -55,7 +65,7 @@ Matrix norm_backward(const Matrix& x, const Matrix& y_gradient, const std::vecto
 }  // namespace
 
 Activations embed_windows(const Model& model, const CalibrationWindows& windows) {
-  return {windows.windows.size(), windows.context, embed(model, windows.ids())};
+  return {windows.windows.size(), windows.context, embed(model, windows.ids(), windows.context)};
 }
 
 OutputRows original_output(const Model& model) {
@@ -149,8 +159,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
 
   progress.begin("sensitivity: backward", static_cast<double>(spec.layers));
   Activations flow{windows.windows.size(), windows.context,
-                   norm_backward(from_stream(spec, activations.values), gradient,
-                                 model.vector("output_norm.weight", spec.width), spec.norm_epsilon)};
+                   norm_backward(model, from_stream(spec, activations.values), std::move(gradient))};
   to_stream(spec, flow.values);
   for (uint64_t block = spec.layers; block-- > 0;) {
     std::map<std::string, std::vector<double>> sums;

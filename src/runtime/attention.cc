@@ -1,7 +1,6 @@
 #include "runtime/attention.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace whit {
@@ -19,13 +18,14 @@ Attention::Attention(const ModelSpec& spec, const cpu::Kernels& kernels, ThreadP
       heads_(spec.heads),
       kv_heads_(spec.kv_heads),
       head_size_(spec.head_size),
-      window_(spec.sliding_window),
+      scale_(static_cast<float>(spec.scale())),
       context_(round_up(std::max<size_t>(context, 1), cpu::kPanel)),
       value_stride_(round_up(spec.head_size, cpu::kPanel)),
       query_tokens_(std::max<size_t>(1, kQueryRows / (spec.heads / spec.kv_heads))),
       keys_(checked_mul(spec.layers * spec.kv_heads, checked_mul(context_, head_size_, "--context"), "--context")),
       values_(checked_mul(spec.layers * spec.kv_heads, checked_mul(context_, value_stride_, "--context"), "--context")),
       workers_(static_cast<size_t>(pool.threads())) {
+  for (uint64_t block = 0; block < spec.layers; ++block) windows_.push_back(spec.block(block).window);
   const size_t rows = query_tokens_ * (heads_ / kv_heads_);
   for (Worker& worker : workers_) {
     worker.queries = Buffer<float>(rows * head_size_);
@@ -47,16 +47,16 @@ void Attention::store(size_t layer, size_t position, const float* keys, const fl
 void Attention::item(Worker& worker, size_t layer, size_t first, size_t head, size_t begin, size_t end,
                      const float* queries, size_t stride, float* out, size_t out_stride) {
   const size_t group = heads_ / kv_heads_, rows = (end - begin) * group;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_size_));
+  const size_t window = windows_[layer];
   float* q = worker.queries.data();
   for (size_t t = begin; t < end; ++t) {
     const float* from = queries + t * stride + head * group * head_size_;
     float* to = q + (t - begin) * group * head_size_;
-    for (size_t i = 0; i < group * head_size_; ++i) to[i] = from[i] * scale;
+    for (size_t i = 0; i < group * head_size_; ++i) to[i] = from[i] * scale_;
   }
   // Panels that any row of the item sees: from the window of its first position to its last one.
   const size_t last = first + end;  // one past the last key
-  const size_t oldest = window_ != 0 && first + begin + 1 > window_ ? first + begin + 1 - window_ : 0;
+  const size_t oldest = window != 0 && first + begin + 1 > window ? first + begin + 1 - window : 0;
   const size_t first_panel = oldest / cpu::kPanel, panels = (last + cpu::kPanel - 1) / cpu::kPanel;
   const size_t base = first_panel * cpu::kPanel, width = panels * cpu::kPanel - base, score_stride = width + 16;
   float* scores = worker.scores.data();
@@ -65,7 +65,7 @@ void Attention::item(Worker& worker, size_t layer, size_t first, size_t head, si
                       scores + p * cpu::kPanel - base, score_stride, cpu::kPanel);
   for (size_t r = 0; r < rows; ++r) {
     const size_t position = first + begin + r / group;
-    const size_t from = window_ != 0 && position + 1 > window_ ? position + 1 - window_ : 0;
+    const size_t from = window != 0 && position + 1 > window ? position + 1 - window : 0;
     kernels_.softmax(scores + r * score_stride, std::max(from, base) - base, position + 1 - base, width);
   }
   for (size_t column = 0; column < head_size_; column += cpu::kPanel)

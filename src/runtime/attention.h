@@ -37,7 +37,9 @@ class Attention {
 
   const cpu::Kernels& kernels_;
   ThreadPool& pool_;
-  size_t heads_, kv_heads_, head_size_, window_;
+  size_t heads_, kv_heads_, head_size_;
+  std::vector<size_t> windows_;  // of every block
+  float scale_;
   size_t context_;       // a multiple of kPanel
   size_t value_stride_;  // head_size padded to kPanel
   size_t query_tokens_;  // tokens of one item

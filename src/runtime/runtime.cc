@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "runtime/attention.h"
@@ -18,10 +19,31 @@ constexpr size_t kBlockTokens = 256;
 // Floats of logit rows that exist at a time: 64 rows of a vocabulary of 49152 are 12 MiB.
 constexpr size_t kLogitFloats = size_t{64} * 49152;
 
-struct Layer {
-  std::vector<float> attention_norm, feed_forward_norm;
-  Linear qkv, attention_output, gate_up, down;
+struct Norm {
+  std::vector<float> gain, bias;  // bias of layer norms
 };
+
+// A linear and what is added to its output; empty: nothing.
+struct Projection {
+  Linear linear;
+  std::vector<float> bias;
+};
+
+struct Layer {
+  Norm attention_norm, feed_forward_norm, attention_branch_norm, feed_forward_branch_norm;
+  std::vector<float> query_norm, key_norm;  // of every head
+  Projection qkv, attention_output, gate_up, down;
+};
+
+cpu::Curve curve_of(Activation activation) {
+  switch (activation) {
+    case Activation::silu: return cpu::Curve::silu;
+    case Activation::relu: return cpu::Curve::relu;
+    case Activation::gelu: return cpu::Curve::gelu;
+    case Activation::gelu_tanh: return cpu::Curve::gelu_tanh;
+  }
+  check_failed("an activation without a kernel", __FILE__, __LINE__);
+}
 
 class RuntimeScorer;
 
@@ -39,7 +61,15 @@ class RuntimeSession final : public ScorerSession {
  private:
   void embed(std::span<const int32_t> ids);
   void layer(const Layer& weights, size_t index, size_t tokens);
-  void rotate(size_t tokens);
+  void make_angles(size_t tokens);
+  // A head's queries or keys at token t of the block.
+  void rotate(size_t index, size_t t, float* head) const;
+  void norm(const Norm& by, const float* x, float* out) const;
+  void multiply(const Projection& by, const float* x, size_t tokens, float* out, size_t stride);
+  // What a branch reads, in normed_; what becomes of the product of its last linear with `rows`.
+  void open_branch(const Norm& by, size_t tokens);
+  void close_branch(const Projection& last, const float* rows, const Norm& branch_norm, const Norm& after,
+                    size_t tokens);
   void head(size_t begin, size_t end, size_t first_position, const RowVisitor& visitor);
   template <class Body>
   void each_token(size_t tokens, const Body& body);
@@ -53,6 +83,8 @@ class RuntimeSession final : public ScorerSession {
   // [block_] rows of row_stride(columns) floats
   size_t width_stride_, qkv_stride_, attended_stride_, gate_up_stride_, inner_stride_;
   Buffer<float> hidden_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, stream_scratch_, logits_;
+  std::vector<float> position_row_;
+  std::vector<std::vector<double>> inverse_frequencies_;  // of every rotary base
 };
 
 class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<RuntimeScorer> {
@@ -69,22 +101,40 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
       for (const auto& [name, shape] : wanted) views.push_back(model_->need(name, shape));
       return Linear(views, activations_);
     };
-    const uint64_t queries = s.heads * s.head_size, keys = s.kv_heads * s.head_size;
     for (uint64_t n = 0; n < s.layers; ++n) {
       const std::string block = "blk." + std::to_string(n) + ".";
+      std::map<std::string, Shape> shapes;
+      for (const TensorSpec& tensor : block_tensors(s, n)) shapes.emplace(tensor.name, tensor.shape);
+      const auto vector = [&](const std::string& name) {
+        const auto found = shapes.find(block + name);
+        return found == shapes.end() ? std::vector<float>() : model_->vector(block + name, found->second.cols);
+      };
+      const auto norm = [&](const std::string& name) { return Norm{vector(name + ".weight"), vector(name + ".bias")}; };
+      const auto project = [&](std::initializer_list<std::string> members) {
+        std::vector<TensorView> views;
+        std::vector<float> bias;
+        bool any = false;
+        for (const std::string& member : members) {
+          const Shape shape = shapes.at(block + member + ".weight");
+          views.push_back(model_->need(block + member + ".weight", shape));
+          std::vector<float> own = vector(member + ".bias");
+          any = any || !own.empty();
+          own.resize(shape.rows, 0.0f);
+          bias.insert(bias.end(), own.begin(), own.end());
+        }
+        return Projection{Linear(views, activations_), any ? bias : std::vector<float>()};
+      };
       Layer layer;
-      layer.attention_norm = model_->vector(block + "attn_norm.weight", s.width);
-      layer.feed_forward_norm = model_->vector(block + "ffn_norm.weight", s.width);
-      layer.qkv = linear({{block + "attn_q.weight", {queries, s.width}},
-                          {block + "attn_k.weight", {keys, s.width}},
-                          {block + "attn_v.weight", {keys, s.width}}});
-      layer.attention_output = linear({{block + "attn_output.weight", {s.width, queries}}});
-      if (s.gated)
-        layer.gate_up = linear({{block + "ffn_gate.weight", {s.feed_forward, s.width}},
-                                {block + "ffn_up.weight", {s.feed_forward, s.width}}});
-      else
-        layer.gate_up = linear({{block + "ffn_up.weight", {s.feed_forward, s.width}}});
-      layer.down = linear({{block + "ffn_down.weight", {s.width, s.feed_forward}}});
+      layer.attention_norm = norm("attn_norm");
+      layer.feed_forward_norm = norm("ffn_norm");
+      layer.attention_branch_norm = norm("post_attention_norm");
+      layer.feed_forward_branch_norm = norm("post_ffw_norm");
+      layer.query_norm = vector("attn_q_norm.weight");
+      layer.key_norm = vector("attn_k_norm.weight");
+      layer.qkv = project({"attn_q", "attn_k", "attn_v"});
+      layer.attention_output = project({"attn_output"});
+      layer.gate_up = s.gated ? project({"ffn_gate", "ffn_up"}) : project({"ffn_up"});
+      layer.down = project({"ffn_down"});
       layers_.push_back(std::move(layer));
     }
     if (!model_->need("token_embd.weight", {s.vocabulary, s.width}).tensor->rotation.outputs.empty())
@@ -93,12 +143,15 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
     embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.width}}});
     output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.width}}});
     for (const Layer& layer : layers_)
-      for (const Linear* one : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
-        widest_ = std::max(widest_, one->widest());
+      for (const Projection* one : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+        widest_ = std::max(widest_, one->linear.widest());
     widest_ = std::max({widest_, embedding_.widest(), output_.widest()});
-    output_norm_ = model_->vector("output_norm.weight", s.width);
+    if (!s.norm_after) output_norm_.gain = model_->vector("output_norm.weight", s.width);
+    if (!s.norm_after && s.norm == NormKind::layer) output_norm_.bias = model_->vector("output_norm.bias", s.width);
+    if (s.positions == PositionKind::learned)
+      positions_ = model_->need("position_embd.weight", {s.context + s.position_offset, s.width});
     if (s.stream_rotation) stream_ = Rotator(s.stream_rotation);
-    inverse_frequencies_ = s.inverse_frequencies();
+    curve_ = curve_of(s.activation);
   }
 
   const ModelSpec& spec() const noexcept override { return model_->spec; }
@@ -112,14 +165,13 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
 
  private:
   friend class RuntimeSession;
-  // What the description may ask for and this executor cannot do yet.
+  // What no file may say.
   void check(const ModelSpec& s) const {
     const std::string where = model_->path.string();
-    if (s.attention_bias || s.feed_forward_bias)
-      throw Error(ErrorKind::input, "the runtime has no biases of projections yet", where, s.family);
-    if (s.rotary.dimensions > s.head_size || s.rotary.dimensions % 2 != 0)
-      throw Error(ErrorKind::input, "the number of rotated elements does not fit the heads", where,
-                  std::to_string(s.rotary.dimensions) + " of " + std::to_string(s.head_size));
+    for (const RotarySpec& rotary : s.rotaries)
+      if (rotary.dimensions > s.head_size || rotary.dimensions % 2 != 0)
+        throw Error(ErrorKind::input, "the number of rotated elements does not fit the heads", where,
+                    std::to_string(rotary.dimensions) + " of " + std::to_string(s.head_size));
     WHIT_CHECK(s.kv_heads != 0 && s.heads % s.kv_heads == 0 && s.head_size != 0);
   }
 
@@ -130,9 +182,10 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
   std::vector<Layer> layers_;
   Linear embedding_, output_;
   size_t widest_ = 0;  // of all linears
-  std::vector<float> output_norm_;
-  Rotator stream_;  // of the residual stream between look-up and final norm
-  std::vector<double> inverse_frequencies_;
+  Norm output_norm_;
+  TensorView positions_;  // learned ones
+  Rotator stream_;        // of the residual stream between look-up and final norm
+  cpu::Curve curve_ = cpu::Curve::silu;
 };
 
 RuntimeSession::RuntimeSession(std::shared_ptr<const RuntimeScorer> scorer, size_t context)
@@ -155,9 +208,12 @@ RuntimeSession::RuntimeSession(std::shared_ptr<const RuntimeScorer> scorer, size
       attended_(block_ * attended_stride_),
       gate_up_(block_ * gate_up_stride_),
       inner_(block_ * inner_stride_),
-      cosine_(block_ * spec_.rotary.dimensions),
-      sine_(block_ * spec_.rotary.dimensions),
-      stream_scratch_(scorer_->stream_ ? block_ * Rotator::scratch_size(spec_.width) : 0) {}
+      cosine_(spec_.rotaries.size() * block_ * spec_.head_size),
+      sine_(spec_.rotaries.size() * block_ * spec_.head_size),
+      stream_scratch_(scorer_->stream_ ? block_ * Rotator::scratch_size(spec_.width) : 0),
+      position_row_(scorer_->positions_ ? spec_.width : 0) {
+  for (const RotarySpec& rotary : spec_.rotaries) inverse_frequencies_.push_back(rotary.inverse_frequencies(context));
+}
 
 template <class Body>
 void RuntimeSession::each_token(size_t tokens, const Body& body) {
@@ -171,8 +227,16 @@ void RuntimeSession::each_token(size_t tokens, const Body& body) {
 }
 
 void RuntimeSession::embed(std::span<const int32_t> ids) {
-  for (size_t t = 0; t < ids.size(); ++t)
-    multiplier_.unpack_row(scorer_->embedding_, static_cast<size_t>(ids[t]), hidden_.data() + t * width_stride_);
+  const auto scale = static_cast<float>(spec_.embedding_scale);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    float* row = hidden_.data() + t * width_stride_;
+    multiplier_.unpack_row(scorer_->embedding_, static_cast<size_t>(ids[t]), row);
+    if (scale != 1)
+      for (size_t i = 0; i < spec_.width; ++i) row[i] *= scale;
+    if (!scorer_->positions_) continue;
+    unpack_rows(scorer_->positions_, learned_row(spec_, position_ + t), 1, position_row_);
+    kernels_.add(position_row_.data(), spec_.width, row);
+  }
   if (!scorer_->stream_) return;
   each_token(ids.size(), [&](size_t t) {
     float* row = hidden_.data() + t * width_stride_;
@@ -180,59 +244,104 @@ void RuntimeSession::embed(std::span<const int32_t> ids) {
   });
 }
 
-// Cosines and sines of the block's positions, each twice, the sine of the first of a pair negated.
-void RuntimeSession::rotate(size_t tokens) {
-  const size_t dimensions = spec_.rotary.dimensions;
+// Cosines and sines of the block's positions as the kernels want them, for every rotary base: neighbours each twice, the
+// sine of the first of a pair negated; halves once.
+void RuntimeSession::make_angles(size_t tokens) {
+  if (spec_.positions != PositionKind::rotary) return;
+  const bool halves = spec_.pairs == RotaryPairs::halves;
+  for (size_t base = 0; base < spec_.rotaries.size(); ++base)
+    each_token(tokens, [&](size_t t) {
+      const RotarySpec& rotary = spec_.rotaries[base];
+      float* cosine = cosine_.data() + (base * block_ + t) * spec_.head_size;
+      float* sine = sine_.data() + (base * block_ + t) * spec_.head_size;
+      for (size_t i = 0; i < rotary.dimensions / 2; ++i) {
+        const double angle = static_cast<double>(position_ + t) * inverse_frequencies_[base][i];
+        const float c = static_cast<float>(std::cos(angle) * rotary.attention_factor);
+        const float s = static_cast<float>(std::sin(angle) * rotary.attention_factor);
+        if (halves) {
+          cosine[i] = c;
+          sine[i] = s;
+          continue;
+        }
+        cosine[2 * i] = cosine[2 * i + 1] = c;
+        sine[2 * i] = -s;
+        sine[2 * i + 1] = s;
+      }
+    });
+}
+
+void RuntimeSession::rotate(size_t index, size_t t, float* head) const {
+  const size_t base = spec_.block(index).rotary, at = (base * block_ + t) * spec_.head_size;
+  const auto kernel = spec_.pairs == RotaryPairs::halves ? kernels_.rotate_halves : kernels_.rotate;
+  kernel(cosine_.data() + at, sine_.data() + at, spec_.rotaries[base].dimensions, head);
+}
+
+void RuntimeSession::norm(const Norm& by, const float* x, float* out) const {
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  if (spec_.norm == NormKind::layer)
+    kernels_.layer_norm(x, by.gain.data(), by.bias.data(), epsilon, spec_.width, out);
+  else
+    kernels_.rms_norm(x, by.gain.data(), epsilon, spec_.width, out);
+}
+
+void RuntimeSession::multiply(const Projection& by, const float* x, size_t tokens, float* out, size_t stride) {
+  multiplier_.multiply(by.linear, x, tokens, out, stride);
+  if (by.bias.empty()) return;
+  each_token(tokens, [&](size_t t) { kernels_.add(by.bias.data(), by.bias.size(), out + t * stride); });
+}
+
+void RuntimeSession::open_branch(const Norm& by, size_t tokens) {
   each_token(tokens, [&](size_t t) {
-    for (size_t i = 0; i < dimensions / 2; ++i) {
-      const double angle = static_cast<double>(position_ + t) * scorer_->inverse_frequencies_[i];
-      const float c = static_cast<float>(std::cos(angle) * spec_.rotary.attention_factor);
-      const float s = static_cast<float>(std::sin(angle) * spec_.rotary.attention_factor);
-      float* cosine = cosine_.data() + t * dimensions + 2 * i;
-      float* sine = sine_.data() + t * dimensions + 2 * i;
-      cosine[0] = cosine[1] = c;
-      sine[0] = -s;
-      sine[1] = s;
-    }
+    const float* row = hidden_.data() + t * width_stride_;
+    float* out = normed_.data() + t * width_stride_;
+    if (spec_.norm_after)
+      std::copy_n(row, spec_.width, out);
+    else
+      norm(by, row, out);
+  });
+}
+
+void RuntimeSession::close_branch(const Projection& last, const float* rows, const Norm& branch_norm,
+                                  const Norm& after, size_t tokens) {
+  multiply(last, rows, tokens, projected_.data(), width_stride_);
+  each_token(tokens, [&](size_t t) {
+    float *row = hidden_.data() + t * width_stride_, *out = projected_.data() + t * width_stride_;
+    if (spec_.branch_norms) norm(branch_norm, out, out);
+    kernels_.add(out, spec_.width, row);
+    if (spec_.norm_after) norm(after, row, row);
   });
 }
 
 void RuntimeSession::layer(const Layer& weights, size_t index, size_t tokens) {
-  const float epsilon = static_cast<float>(spec_.norm_epsilon);
-  const size_t width = spec_.width, inner = spec_.feed_forward, head_size = spec_.head_size;
-  each_token(tokens, [&](size_t t) {
-    kernels_.rms_norm(hidden_.data() + t * width_stride_, weights.attention_norm.data(), epsilon, width,
-                      normed_.data() + t * width_stride_);
-  });
-  multiplier_.multiply(weights.qkv, normed_.data(), tokens, qkv_.data(), qkv_stride_);
+  const auto epsilon = static_cast<float>(spec_.norm_epsilon);
+  const size_t inner = spec_.feed_forward, head_size = spec_.head_size;
   const size_t keys_at = spec_.heads * head_size, values_at = keys_at + spec_.kv_heads * head_size;
+  const bool rotated = spec_.rotary_of(index) != nullptr;
+  open_branch(weights.attention_norm, tokens);
+  multiply(weights.qkv, normed_.data(), tokens, qkv_.data(), qkv_stride_);
   each_token(tokens, [&](size_t t) {
     float* row = qkv_.data() + t * qkv_stride_;
-    const float* cosine = cosine_.data() + t * spec_.rotary.dimensions;
-    const float* sine = sine_.data() + t * spec_.rotary.dimensions;
-    for (size_t h = 0; h < spec_.heads + spec_.kv_heads; ++h)
-      kernels_.rotate(cosine, sine, spec_.rotary.dimensions, row + h * head_size);
+    for (size_t h = 0; h < spec_.heads + spec_.kv_heads; ++h) {
+      float* head = row + h * head_size;
+      if (spec_.head_norms) {
+        const std::vector<float>& gain = h < spec_.heads ? weights.query_norm : weights.key_norm;
+        kernels_.rms_norm(head, gain.data(), epsilon, head_size, head);
+      }
+      if (rotated) rotate(index, t, head);
+    }
     attention_.store(index, position_ + t, row + keys_at, row + values_at);
   });
   attention_.attend(index, position_, tokens, qkv_.data(), qkv_stride_, attended_.data(), attended_stride_);
-  multiplier_.multiply(weights.attention_output, attended_.data(), tokens, projected_.data(), width_stride_);
-  each_token(tokens, [&](size_t t) {
-    float* row = hidden_.data() + t * width_stride_;
-    kernels_.add(projected_.data() + t * width_stride_, width, row);
-    kernels_.rms_norm(row, weights.feed_forward_norm.data(), epsilon, width, normed_.data() + t * width_stride_);
-  });
-  multiplier_.multiply(weights.gate_up, normed_.data(), tokens, gate_up_.data(), gate_up_stride_);
+  close_branch(weights.attention_output, attended_.data(), weights.attention_branch_norm, weights.attention_norm, tokens);
+
+  open_branch(weights.feed_forward_norm, tokens);
+  multiply(weights.gate_up, normed_.data(), tokens, gate_up_.data(), gate_up_stride_);
   each_token(tokens, [&](size_t t) {
     const float* gate = gate_up_.data() + t * gate_up_stride_;
-    if (spec_.gated)
-      kernels_.silu_multiply(gate, gate + inner, inner, inner_.data() + t * inner_stride_);
-    else
-      kernels_.silu(gate, inner, inner_.data() + t * inner_stride_);
+    kernels_.activate(scorer_->curve_, gate, spec_.gated ? gate + inner : nullptr, inner,
+                      inner_.data() + t * inner_stride_);
   });
-  multiplier_.multiply(weights.down, inner_.data(), tokens, projected_.data(), width_stride_);
-  each_token(tokens, [&](size_t t) {
-    kernels_.add(projected_.data() + t * width_stride_, width, hidden_.data() + t * width_stride_);
-  });
+  close_branch(weights.down, inner_.data(), weights.feed_forward_branch_norm, weights.feed_forward_norm, tokens);
 }
 
 // Logits of the block's tokens [begin, end), whose first one is at first_position, a chunk of rows at a time.
@@ -244,8 +353,10 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
       float* row = hidden_.data() + (t + i) * width_stride_;
       if (scorer_->stream_)
         scorer_->stream_.apply(kernels_, row, stream_scratch_.data() + i * Rotator::scratch_size(spec_.width), row);
-      kernels_.rms_norm(row, scorer_->output_norm_.data(),
-                        static_cast<float>(spec_.norm_epsilon), spec_.width, normed_.data() + i * width_stride_);
+      if (spec_.norm_after)
+        std::copy_n(row, spec_.width, normed_.data() + i * width_stride_);
+      else
+        norm(scorer_->output_norm_, row, normed_.data() + i * width_stride_);
     });
     logits_.reserve(count * vocabulary);
     multiplier_.multiply(scorer_->output_, normed_.data(), count, logits_.data(), vocabulary);
@@ -259,7 +370,7 @@ void RuntimeSession::feed(std::span<const int32_t> ids, size_t first_row, const 
   while (!ids.empty()) {
     const size_t tokens = std::min(ids.size(), block_), first = position_;
     embed(ids.first(tokens));
-    rotate(tokens);
+    make_angles(tokens);
     for (size_t n = 0; n < scorer_->layers_.size(); ++n) layer(scorer_->layers_[n], n, tokens);
     position_ += tokens;
     const size_t begin = first_row <= first ? 0 : std::min(first_row - first, tokens);

@@ -18,11 +18,8 @@ struct Ones {
 
 class Change {
  public:
-  Change(const ModelPtr& original, const RotationPtr& rotation, uint64_t size, const char* what)
+  Change(const ModelPtr& original, const RotationPtr& rotation, uint64_t size)
       : original_(original), rotation_(rotation), turned_(std::make_shared<Model>(*original)) {
-    const ModelSpec& spec = original->spec;
-    if (spec.norm != NormKind::rms) refuse("only a model of rms norms can be turned", what);
-    if (spec.attention_bias || spec.feed_forward_bias) refuse("a model with biases of projections is not turned", what);
     if (rotation->size() != size)
       refuse("the rotation has another size than what it turns", fmt::format("{}, wanted {}", rotation->size(), size));
     for (StoredTensor& tensor : turned_->tensors)
@@ -30,6 +27,11 @@ class Change {
         tensor.owner = std::make_shared<std::pair<ModelPtr, std::shared_ptr<const void>>>(original, tensor.owner);
   }
 
+  // What writes into the basis adds nothing that was not turned.
+  void need_no_bias(std::initializer_list<const char*> linears) const {
+    for (const char* linear : linears)
+      if (original_->spec.has_bias(linear)) refuse("the bias of a projection would have to be turned too", linear);
+  }
   [[noreturn]] void refuse(const std::string& what, const std::string& found) const {
     throw Error(ErrorKind::usage, what, original_->path.string(), found, "rotate units one by one instead");
   }
@@ -92,7 +94,12 @@ class Change {
 
 ModelPtr turn_stream(const ModelPtr& model, const RotationPtr& rotation) {
   const ModelSpec& spec = model->spec;
-  Change change(model, rotation, spec.width, "stream");
+  Change change(model, rotation, spec.width);
+  if (spec.norm != NormKind::rms || spec.norm_after || spec.branch_norms)
+    change.refuse("a residual stream is turned only between rms norms that open a branch",
+                  spec.norm != NormKind::rms ? "layer norms" : "norms of what a branch gives");
+  if (spec.positions == PositionKind::learned) change.refuse("learned positions are not turned", spec.family);
+  change.need_no_bias({"attn_output", "ffn_down"});
   if (spec.stream_rotation) change.refuse("the stream of this model is rotated already", "");
   for (uint64_t block = 0; block < spec.layers; ++block) {
     const std::string prefix = fmt::format("blk.{}.", block);
@@ -114,7 +121,8 @@ ModelPtr turn_stream(const ModelPtr& model, const RotationPtr& rotation) {
 }
 
 ModelPtr turn_values(const ModelPtr& model, const RotationPtr& rotation) {
-  Change change(model, rotation, model->spec.head_size, "heads");
+  Change change(model, rotation, model->spec.head_size);
+  change.need_no_bias({"attn_v"});
   for (uint64_t block = 0; block < model->spec.layers; ++block) {
     change.outputs(fmt::format("blk.{}.attn_v.weight", block));
     change.inputs(fmt::format("blk.{}.attn_output.weight", block), nullptr);

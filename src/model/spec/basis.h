@@ -9,8 +9,8 @@ namespace whit {
 
 // The residual stream in the basis of R: s = R^T x. Gains of the norms before q, k, v, gate and up are folded into those
 // (W diag(g) R), o and down give R^T W, the norms become ones; embedding, output and final norm stay, and
-// ModelSpec::stream_rotation says where to turn. ErrorKind::usage where the model has no such form: a norm other than rms, a
-// bias of o or down, matrices that are stored rotated already, a rotation of another size.
+// ModelSpec::stream_rotation says where to turn. ErrorKind::usage where the model has no such form: norms
+// other than rms or after a branch, learned positions, a bias of o or down, matrices that are stored rotated already, a rotation of another size.
 ModelPtr turn_stream(const ModelPtr& model, const RotationPtr& rotation);
 
 // Values in another basis, the same for every head: v gives R^T W for every head, o takes W R for every head. Attention only

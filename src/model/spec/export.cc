@@ -9,19 +9,12 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "model/spec/config.h"
+#include "model/spec/family.h"
 
 namespace whit {
 namespace {
 
 using nlohmann::json;
-
-// What config.json calls a family.
-struct FamilyRow {
-  const char* family;        // of GGUF
-  const char* model_type;    // of config.json
-  const char* architecture;  // its class
-};
-constexpr FamilyRow kFamilies[] = {{"llama", "llama", "LlamaForCausalLM"}};
 
 // The shortest decimal number that is this float: 1e-05, not 9.999999747378752e-06.
 double shortest(double value) { return std::stod(fmt::format("{}", static_cast<float>(value))); }
@@ -45,17 +38,71 @@ std::optional<json> llama3_scaling(const RotarySpec& rotary) {
 
 json rope_scaling(const Model& model) {
   const ModelSpec& spec = model.spec;
+  const RotarySpec& rotary = spec.rotaries.at(0);
   const std::string prefix = spec.family + ".rope.scaling.";
-  if (spec.rotary.attention_factor != 1)
+  const std::string kind = model.metadata.string(prefix + "type", "none");
+  const std::vector<float>& divisors = rotary.frequency_divisors;
+  json scaling;
+  if (!rotary.long_divisors.empty()) {
+    const auto list = [](const std::vector<float>& values) {
+      json all = json::array();
+      for (const float value : values) all.push_back(shortest(value));
+      return all;
+    };
+    return {{"rope_type", "longrope"},
+            {"short_factor", list(divisors)},
+            {"long_factor", list(rotary.long_divisors)},
+            {"attention_factor", shortest(rotary.attention_factor)},
+            {"original_max_position_embeddings", rotary.original_context}};
+  }
+  if (kind == "yarn") {
+    scaling = {{"rope_type", "yarn"},
+               {"factor", shortest(model.metadata.number(prefix + "factor"))},
+               {"original_max_position_embeddings", model.metadata.unsigned_integer(prefix + "original_context_length")}};
+    for (const char* beta : {"beta_fast", "beta_slow"})
+      if (model.metadata.has(prefix + "yarn_" + beta))
+        scaling[beta] = shortest(model.metadata.number(prefix + "yarn_" + beta));
+    if (model.metadata.has(prefix + "attn_factor")) scaling["attention_factor"] = rotary.attention_factor;
+    return scaling;
+  }
+  if (rotary.attention_factor != 1)
     throw Error(ErrorKind::input, "the factor of rotary attention has no key in config.json",
-                model.path.string() + ": " + prefix + "attn_factor", fmt::format("{}", spec.rotary.attention_factor));
-  const std::vector<float>& divisors = spec.rotary.frequency_divisors;
+                model.path.string() + ": " + prefix + "attn_factor", fmt::format("{}", rotary.attention_factor));
   if (divisors.empty()) return nullptr;
   if (std::all_of(divisors.begin(), divisors.end(), [&](float d) { return d == divisors[0]; }))
     return divisors[0] == 1 ? json() : json{{"rope_type", "linear"}, {"factor", shortest(divisors[0])}};
-  if (const auto scaling = llama3_scaling(spec.rotary)) return *scaling;
+  if (const auto found = llama3_scaling(rotary)) return *found;
   throw Error(ErrorKind::input, "the divisors of the rotary frequencies are not those of a known scaling",
-              model.path.string() + ": tensor rope_freqs.weight", {}, "config.json can say linear and llama3");
+              model.path.string() + ": tensor rope_freqs.weight", {}, "config.json can say linear, llama3, yarn, longrope");
+}
+
+void add_rotary(const Model& model, const Family& family, json& config) {
+  const ModelSpec& spec = model.spec;
+  if (spec.positions != PositionKind::rotary) return;
+  const RotarySpec& rotary = spec.rotaries.at(0);
+  config["rope_theta"] = shortest(rotary.theta);
+  config["rope_scaling"] = rope_scaling(model);
+  if (family.two_rotaries) config["rope_local_base_freq"] = shortest(spec.rotaries.at(1).theta);
+  if (rotary.dimensions != spec.head_size)
+    config["partial_rotary_factor"] = static_cast<double>(rotary.dimensions) / static_cast<double>(spec.head_size);
+  if (!rotary.long_divisors.empty()) config["original_max_position_embeddings"] = rotary.original_context;
+  if (family.unrotated_every == 0) return;
+  config["no_rope_layers"] = json::array();
+  for (uint64_t n = 0; n < spec.layers; ++n) config["no_rope_layers"].push_back(spec.rotary_of(n) ? 1 : 0);
+}
+
+void add_windows(const Model& model, const Family& family, json& config) {
+  if (family.windows == WindowRule::none) return;
+  const ModelSpec& spec = model.spec;
+  const uint64_t window = model.metadata.unsigned_integer(spec.family + ".attention.sliding_window", 0);
+  config["sliding_window"] = window == 0 ? json() : json(window);
+  if (family.windows == WindowRule::all) return;
+  if (family.windows != WindowRule::pattern) config["use_sliding_window"] = window != 0;
+  config["layer_types"] = json::array();
+  for (uint64_t n = 0; n < spec.layers; ++n) {
+    const BlockSpec block = spec.block(n);
+    config["layer_types"].push_back(block.window != 0 || block.rotary != 0 ? "sliding_attention" : "full_attention");
+  }
 }
 
 }  // namespace
@@ -68,28 +115,33 @@ json folder_config(const Model& model, const std::string& dtype) {
     config.erase("torch_dtype");
   } else {
     const ModelSpec& spec = model.spec;
-    const auto* row = std::find_if(std::begin(kFamilies), std::end(kFamilies),
-                                   [&](const FamilyRow& family) { return spec.family == family.family; });
-    if (row == std::end(kFamilies))
-      throw Error(ErrorKind::input, "this family cannot be written as a folder", model.path.string(), spec.family);
-    config = {{"architectures", {row->architecture}},
-              {"model_type", row->model_type},
+    const Family& family = folder_family(model);
+    const ConfigNames& names = family.names;
+    config = {{"architectures", {family.architecture}},
+              {"model_type", family.model_type},
               {"vocab_size", spec.vocabulary},
-              {"hidden_size", spec.width},
-              {"intermediate_size", spec.feed_forward},
-              {"num_hidden_layers", spec.layers},
-              {"num_attention_heads", spec.heads},
-              {"num_key_value_heads", spec.kv_heads},
-              {"head_dim", spec.head_size},
-              {"hidden_act", "silu"},
-              {"max_position_embeddings", spec.context},
-              {"rms_norm_eps", shortest(spec.norm_epsilon)},
-              {"rope_theta", shortest(spec.rotary.theta)},
-              {"rope_scaling", rope_scaling(model)},
-              {"attention_bias", false},
-              {"mlp_bias", false},
+              {names.width, spec.width},
+              {names.feed_forward, spec.feed_forward},
+              {names.layers, spec.layers},
+              {names.heads, spec.heads},
+              {names.activation, activation_name(spec.activation)},
+              {names.context, spec.context},
               {"tie_word_embeddings", spec.tied_output},
               {"use_cache", true}};
+    if (names.kv_heads) config[names.kv_heads] = spec.kv_heads;
+    if (names.epsilon) config[names.epsilon] = shortest(spec.norm_epsilon);
+    if (spec.positions == PositionKind::rotary) {
+      config["head_dim"] = spec.head_size;
+      config["attention_bias"] = spec.has_bias("attn_output");
+      config["mlp_bias"] = spec.has_bias("ffn_up");
+    } else if (family.position_offset != 0) {  // OPT
+      config["do_layer_norm_before"] = !spec.norm_after;
+      config["enable_bias"] = spec.has_bias("ffn_up");
+      config["word_embed_proj_dim"] = spec.width;
+    }
+    if (family.sizes_attention) config["query_pre_attn_scalar"] = shortest(1 / (spec.scale() * spec.scale()));
+    add_rotary(model, family, config);
+    add_windows(model, family, config);
     for (const char* name : {"bos", "eos"}) {
       const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
       config[fmt::format("{}_token_id", name)] =
@@ -101,11 +153,41 @@ json folder_config(const Model& model, const std::string& dtype) {
   return config;
 }
 
+const Family& folder_family(const Model& model) {
+  if (const auto own = model.tokenizer_files.find("config.json"); own != model.tokenizer_files.end()) {
+    const json config = parse_json(own->second, "config.json");
+    if (const Family* family = family_of_folder(config.value("model_type", ""))) return *family;
+  }
+  const bool windowed = std::any_of(model.spec.blocks.begin(), model.spec.blocks.end(),
+                                    [](const BlockSpec& block) { return block.window != 0; });
+  for (const Family* family : families())  // of two with one name in GGUF: the one that knows windows, if there are any
+    if (family->gguf == model.spec.family && (!windowed || family->windows != WindowRule::none)) return *family;
+  throw Error(ErrorKind::input, "this family cannot be written as a folder", model.path.string(), model.spec.family);
+}
+
 uint64_t gguf_row_of_folder_row(const ModelSpec& spec, const std::string& gguf_name, uint64_t row) {
-  const bool rotated = gguf_name.ends_with(".attn_q.weight") || gguf_name.ends_with(".attn_k.weight");
-  if (!rotated || spec.rotary.pairs != RotaryPairs::neighbours) return row;
+  const auto is = [&](std::string_view part) { return gguf_name.find(part) != std::string::npos; };
+  const bool rotated = spec.positions == PositionKind::rotary && (is(".attn_q.") || is(".attn_k."));
+  if (!rotated || spec.pairs != RotaryPairs::neighbours) return row;
   const uint64_t inside = row % spec.head_size, half = spec.head_size / 2;
   return row - inside + (inside < half ? 2 * inside : 2 * (inside - half) + 1);
+}
+
+std::vector<JoinedTensor> joined_tensors(const ModelSpec& spec, const Family& family, bool folder) {
+  std::vector<JoinedTensor> joined;
+  for (const FusedUnit& fused : family.fused)
+    for (const UnitSpec& unit : units_of(spec)) {
+      if (unit.block < 0 || unit.kind != fused.unit) continue;
+      const std::string name = fmt::format("blk.{}.{}", unit.block, folder ? fused.unit : fused.gguf);
+      joined.push_back({name + ".weight", unit.members});
+      JoinedTensor bias{name + ".bias", {}};
+      for (const std::string& member : unit.members) {
+        const std::string linear = member.substr(0, member.rfind('.'));
+        if (spec.has_bias(linear.substr(linear.rfind('.') + 1))) bias.parts.push_back(linear + ".bias");
+      }
+      if (!bias.parts.empty()) joined.push_back(std::move(bias));
+    }
+  return joined;
 }
 
 }  // namespace whit

@@ -3,7 +3,9 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "model/spec/family.h"
 #include "model/spec/model.h"
 
 namespace whit {
@@ -13,8 +15,19 @@ namespace whit {
 // rotary frequencies that are not those of `llama3`).
 nlohmann::json folder_config(const Model& model, const std::string& dtype);
 
-// The rows of `view` in the order of a folder: row r of the result is row folder_row(...) of the view in GGUF order.
-// Query and key of a family that rotates neighbouring elements are stored half-split there.
+// The family that the model's folder is of: its own config.json's, or the one that says what the model is.
+const Family& folder_family(const Model& model);
+
+// Where row `row` of a folder's tensor is in GGUF order, for the matrix or bias `gguf_name`. Query and key of a family that
+// rotates neighbouring elements are stored half-split there.
 uint64_t gguf_row_of_folder_row(const ModelSpec& spec, const std::string& gguf_name, uint64_t row);
+
+// A tensor of an output that holds several of the model's, one under the other (vectors: one after the other).
+struct JoinedTensor {
+  std::string name;
+  std::vector<std::string> parts;
+};
+// What the family's GGUF files, or its folders (`folder`: by their GGUF names), join; empty for most families.
+std::vector<JoinedTensor> joined_tensors(const ModelSpec& spec, const Family& family, bool folder);
 
 }  // namespace whit

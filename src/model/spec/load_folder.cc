@@ -14,31 +14,64 @@
 #include "model/spec/config.h"
 #include "model/spec/load.h"
 #include "model/spec/load_quantized.h"
-#include "model/spec/tensor_names.h"
 
 namespace whit {
 namespace {
 
 constexpr uint64_t kLargestConfig = 16 << 20, kLargestTokenizer = 256 << 20;
 
-// The matrix under its GGUF name, as the executors read it.
-StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, uint64_t head_size) {
-  StoredTensor tensor = matrix.tensor;
-  tensor.name = name;
-  const bool rotated = name.ends_with(".attn_q.weight") || name.ends_with(".attn_k.weight");
-  if (rotated) {
-    if (tensor.shape.rows % head_size != 0)
-      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", matrix.where,
-                  fmt::format("{} rows, heads of {}", tensor.shape.rows, head_size));
-    tensor.half_split_head = head_size;
-  }
+StoredTensor made_tensor(const std::string& name, int dimensions, Packed packed) {
+  StoredTensor tensor = make_stored(name, std::make_shared<Packed>(std::move(packed)));
+  tensor.dimensions = dimensions;
   return tensor;
 }
 
-StoredTensor rope_freqs_tensor(const std::vector<float>& divisors) {
-  auto packed = std::make_shared<Packed>(pack_dense(make_format("f32"), {1, divisors.size()}, divisors));
-  StoredTensor tensor = make_stored("rope_freqs.weight", std::move(packed));
-  tensor.dimensions = 1;
+// The values of a vector, or of a whole matrix.
+std::vector<float> values_of(const StoredTensor& tensor) {
+  std::vector<float> values(tensor.shape.count());
+  unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+  return values;
+}
+
+// [inputs, outputs] -> [outputs, inputs], in the same type.
+StoredTensor transposed(const StoredTensor& tensor, const std::string& where) {
+  const std::string type = tensor.format->name();
+  if (type != "f32" && type != "f16" && type != "bf16")
+    throw Error(ErrorKind::input, "a matrix of this type is not turned around", where, type, "F32, F16 and BF16 are");
+  const uint64_t rows = tensor.shape.rows, cols = tensor.shape.cols;
+  const std::vector<float> from = values_of(tensor);
+  std::vector<float> to(from.size());
+  for (uint64_t r = 0; r < rows; ++r)
+    for (uint64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
+  return made_tensor(tensor.name, 2, pack_dense(tensor.format, {cols, rows}, to));
+}
+
+// The tensor under its GGUF name, as the executors read it.
+StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, const FolderConfig& config) {
+  const Family& family = *config.family;
+  StoredTensor tensor = matrix.tensor;
+  tensor.name = name;
+  const bool vector = tensor.dimensions == 1;
+  const auto is = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+  if (family.norms_less_one && vector && name.ends_with("norm.weight")) {
+    std::vector<float> gains = values_of(tensor);
+    for (float& gain : gains) gain += 1;
+    return made_tensor(name, 1, pack_dense(make_format("f32"), tensor.shape, gains));
+  }
+  if (family.transposed && !vector && name.starts_with("blk.")) return transposed(tensor, matrix.where);
+  if (family.pairs == RotaryPairs::neighbours && family.positions == PositionKind::rotary &&
+      (is(".attn_q.") || is(".attn_k."))) {
+    const uint64_t head = config.head_size;
+    if ((vector ? tensor.shape.cols : tensor.shape.rows) % head != 0)
+      throw Error(ErrorKind::input, "a tensor has another shape than the model's description says", matrix.where,
+                  fmt::format("{} rows, heads of {}", vector ? tensor.shape.cols : tensor.shape.rows, head));
+    tensor.half_split_head = head;
+    if (!vector) return tensor;
+    const std::vector<float> halves = values_of(matrix.tensor);  // a bias: nothing reads it row by row
+    std::vector<float> pairs(halves.size());
+    for (uint64_t i = 0; i < pairs.size(); ++i) pairs[i] = halves[tensor.stored_row(i)];
+    return made_tensor(name, 1, pack_dense(make_format("f32"), tensor.shape, pairs));
+  }
   return tensor;
 }
 
@@ -81,9 +114,6 @@ void add_old_quantization(const std::filesystem::path& folder, nlohmann::json& c
   }
 }
 
-// Buffers that older writers left in the file and that nobody reads.
-bool is_ignored(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
-
 }  // namespace
 
 ModelPtr load_folder_model(const std::filesystem::path& path) {
@@ -107,7 +137,9 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
     model->file_bytes += file.file->bytes().size();
     for (const SafetensorsEntry& entry : file.tensors) {
       listed.erase(entry.name);
-      if (!is_ignored(entry.name)) entries.push_back({entry, file.file});
+      const auto is = [&](std::string_view ending) { return entry.name.ends_with(ending); };
+      if (std::none_of(config.family->ignored.begin(), config.family->ignored.end(), is))
+        entries.push_back({entry, file.file});
     }
     if (!listed.empty())
       throw Error(ErrorKind::input, "a shard lacks a tensor that the index says it has", (path / file_name).string(),
@@ -115,24 +147,24 @@ ModelPtr load_folder_model(const std::filesystem::path& path) {
   }
   std::set<std::string> dtypes, seen;
   for (const FolderMatrix& matrix : folder_matrices(entries, config_json, config_path.string())) {
-    const std::string name = folder_to_gguf_name(matrix.name);
+    const std::string name = folder_to_gguf_name(*config.family, matrix.name);
     if (name.empty())
       throw Error(ErrorKind::input, "the model has a tensor that is not supported", matrix.where, {},
                   "leaving it out would change what the model says");
     if (!seen.insert(name).second) throw Error(ErrorKind::input, "a tensor is there twice", matrix.where);
-    model->tensors.push_back(stored_tensor(matrix, name, config.head_size));
+    model->tensors.push_back(stored_tensor(matrix, name, config));
     dtypes.insert(matrix.kind);
   }
-  if (!config.rope_freqs.empty()) model->tensors.push_back(rope_freqs_tensor(config.rope_freqs));
+  for (const auto& [name, divisors] : config.divisors)
+    model->tensors.push_back(made_tensor(name, 1, pack_dense(make_format("f32"), {1, divisors.size()}, divisors)));
   if (const TensorView embedding = model->find("token_embd.weight"))
-    model->metadata.set("llama.vocab_size", static_cast<uint32_t>(embedding.rows));
+    model->metadata.set(fmt::format("{}.vocab_size", config.family->gguf), static_cast<uint32_t>(embedding.rows));
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
     if (std::filesystem::exists(path / name)) model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
-  model->spec = llama_spec(*model);
-  check_tensors(*model);
+  describe(*model);
   return model;
 }
 

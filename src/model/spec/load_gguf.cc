@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -18,143 +17,6 @@ namespace {
                          const std::string& found, const std::string& hint = {}) {
   throw Error(ErrorKind::input, what, model.path.string() + (place.empty() ? "" : ": " + place), found, hint);
 }
-
-// A number, or an array with the same number for every layer.
-uint64_t per_layer(const Model& model, const std::string& key, uint64_t fallback) {
-  const Value* value = model.metadata.find(key);
-  const auto same = [&](const auto& items) -> uint64_t {
-    if (items.empty() ||
-        std::any_of(items.begin(), items.end(), [&](auto item) { return item != items[0] || item < 0; }))
-      refuse(model, "layers of different sizes are not supported", key, "an array");
-    return static_cast<uint64_t>(items[0]);
-  };
-  if (!value) return fallback;
-  if (const auto* items = std::get_if<std::vector<uint32_t>>(value)) return same(*items);
-  if (const auto* items = std::get_if<std::vector<int32_t>>(value)) return same(*items);
-  return model.metadata.unsigned_integer(key);
-}
-
-uint64_t positive(const Model& model, const std::string& key, uint64_t value, uint64_t limit = uint64_t{1} << 32) {
-  if (value == 0 || value > limit)
-    refuse(model, "a size of the model is not usable", key, fmt::format("{}", value),
-           fmt::format("1 to {} is read", limit));
-  return value;
-}
-
-double finite_positive(const Model& model, const std::string& key, double value) {
-  if (!std::isfinite(value) || value <= 0)
-    refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
-  return value;
-}
-
-RotarySpec rotary_spec(const Model& model, const std::string& prefix, uint64_t head_size) {
-  const KeyValues& keys = model.metadata;
-  RotarySpec rotary;
-  rotary.theta = finite_positive(model, prefix + "rope.freq_base", keys.number(prefix + "rope.freq_base", 10000.0));
-  rotary.dimensions = keys.unsigned_integer(prefix + "rope.dimension_count", head_size);
-  if (rotary.dimensions != head_size || head_size % 2 != 0)
-    refuse(model, "only heads that are rotated as a whole are supported", prefix + "rope.dimension_count",
-           fmt::format("{} of {}", rotary.dimensions, head_size));
-  double factor = 1;
-  const std::string kind = keys.string(prefix + "rope.scaling.type", "none");
-  if (kind == "linear")
-    factor = finite_positive(model, prefix + "rope.scaling.factor", keys.number(prefix + "rope.scaling.factor"));
-  else if (kind != "none" && !kind.empty())
-    refuse(model, "this kind of rotary scaling is not supported", prefix + "rope.scaling.type", kind,
-           "none, linear and the divisors of rope_freqs.weight are");
-  else if (keys.has(prefix + "rope.scale_linear"))  // the older spelling
-    factor = finite_positive(model, prefix + "rope.scale_linear", keys.number(prefix + "rope.scale_linear"));
-  if (model.find("rope_freqs.weight")) rotary.frequency_divisors = model.vector("rope_freqs.weight", head_size / 2);
-  for (const float divisor : rotary.frequency_divisors) finite_positive(model, "rope_freqs.weight", divisor);
-  if (factor != 1) {
-    rotary.frequency_divisors.resize(head_size / 2, 1.0f);
-    for (float& divisor : rotary.frequency_divisors) divisor = static_cast<float>(divisor * factor);
-  }
-  rotary.attention_factor = finite_positive(model, prefix + "rope.scaling.attn_factor",
-                                            keys.number(prefix + "rope.scaling.attn_factor", 1.0));
-  return rotary;
-}
-
-}  // namespace
-
-ModelSpec llama_spec(const Model& model) {
-  const KeyValues& keys = model.metadata;
-  ModelSpec spec;
-  spec.family = keys.string("general.architecture");
-  if (spec.family != "llama")
-    refuse(model, "this family of models is not supported", "general.architecture", spec.family, "llama is");
-  spec.name = keys.string("general.name", "");
-  const std::string prefix = spec.family + ".";
-  const auto size = [&](const char* key) { return positive(model, prefix + key, keys.unsigned_integer(prefix + key)); };
-  spec.layers = positive(model, prefix + "block_count", keys.unsigned_integer(prefix + "block_count"), 100000);
-  spec.width = size("embedding_length");
-  spec.context = size("context_length");
-  spec.norm_epsilon = finite_positive(model, prefix + "attention.layer_norm_rms_epsilon",
-                                      keys.number(prefix + "attention.layer_norm_rms_epsilon"));
-  spec.feed_forward =
-      positive(model, prefix + "feed_forward_length", per_layer(model, prefix + "feed_forward_length", 0));
-  spec.heads = positive(model, prefix + "attention.head_count", per_layer(model, prefix + "attention.head_count", 0));
-  spec.kv_heads = positive(model, prefix + "attention.head_count_kv",
-                           per_layer(model, prefix + "attention.head_count_kv", spec.heads));
-  if (spec.heads % spec.kv_heads != 0)
-    refuse(model, "the query heads cannot be shared out among the key heads", prefix + "attention.head_count_kv",
-           fmt::format("{} of {}", spec.kv_heads, spec.heads));
-  if (!keys.has(prefix + "attention.key_length") && spec.width % spec.heads != 0)
-    refuse(model, "the width is no multiple of the number of heads", prefix + "attention.head_count",
-           fmt::format("{} of {}", spec.heads, spec.width));
-  spec.head_size = positive(model, prefix + "attention.key_length",
-                            keys.unsigned_integer(prefix + "attention.key_length", spec.width / spec.heads));
-  if (const uint64_t length = keys.unsigned_integer(prefix + "attention.value_length", spec.head_size);
-      length != spec.head_size)
-    refuse(model, "value heads of another size than key heads are not supported", prefix + "attention.value_length",
-           fmt::format("{} and {}", length, spec.head_size));
-  if (const uint64_t experts = keys.unsigned_integer(prefix + "expert_count", 0); experts != 0)
-    refuse(model, "mixtures of experts are not supported", prefix + "expert_count", fmt::format("{}", experts));
-  if (const uint64_t window = keys.unsigned_integer(prefix + "attention.sliding_window", 0);
-      window != 0 && window < spec.context)
-    refuse(model, "sliding windows are not supported", prefix + "attention.sliding_window", fmt::format("{}", window));
-  spec.rotary = rotary_spec(model, prefix, spec.head_size);
-
-  const TensorView embedding = model.find("token_embd.weight");
-  if (!embedding) refuse(model, "the model lacks a tensor", "tensor token_embd.weight", "");
-  spec.vocabulary = positive(model, "token_embd.weight", embedding.rows, uint64_t{1} << 31);
-  spec.tied_output = !model.find("output.weight");
-  return spec;
-}
-
-void check_tensors(const Model& model) {
-  const ModelSpec& spec = model.spec;
-  std::map<std::string, Shape> wanted = {{"output_norm.weight", {1, spec.width}}};
-  // Sizes come from a file: a block takes some ten tensors, so a count beyond what is there is found before the loop.
-  if (spec.layers > model.tensors.size())
-    refuse(model, "the model lacks tensors", spec.family + ".block_count",
-           fmt::format("{} layers, {} tensors", spec.layers, model.tensors.size()));
-  for (uint64_t n = 0; n < spec.layers; ++n)
-    for (const char* norm : {"attn_norm", "ffn_norm"})
-      wanted[fmt::format("blk.{}.{}.weight", n, norm)] = {1, spec.width};
-  for (const UnitSpec& unit : units_of(spec))
-    for (size_t m = 0; m < unit.members.size(); ++m) wanted[unit.members[m]] = {unit.member_rows[m], unit.cols};
-
-  std::map<std::string, Shape> found;
-  for (const StoredTensor& tensor : model.tensors) {
-    if (tensor.members.empty()) found[tensor.name] = tensor.shape;
-    for (const Member& member : tensor.members) found[member.name] = {member.count, tensor.shape.cols};
-  }
-  found.erase("rope_freqs.weight");
-  for (const auto& [name, shape] : wanted) {
-    const auto it = found.find(name);
-    if (it == found.end()) refuse(model, "the model lacks a tensor", "tensor " + name, "");
-    if (it->second != shape)
-      refuse(model, "a tensor has another shape than the model's description says", "tensor " + name,
-             fmt::format("{} x {}, wanted {} x {}", it->second.rows, it->second.cols, shape.rows, shape.cols));
-  }
-  for (const auto& [name, shape] : found)
-    if (!wanted.contains(name))
-      refuse(model, "the model has a tensor that is not supported", "tensor " + name,
-             fmt::format("{} x {}", shape.rows, shape.cols), "leaving it out would change what the model says");
-}
-
-namespace {
 
 std::string weights_kind(const Model& model) {
   std::map<std::string, uint64_t> bytes;  // the format that most bytes are in
@@ -250,8 +112,7 @@ ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& o
                fmt::format("{} of {}", model->tensors.size(), told));
     }
     for (const char* key : {"split.no", "split.count", "split.tensors.count"}) model->metadata.erase(key);
-    model->spec = llama_spec(*model);
-    check_tensors(*model);
+    describe(*model);
     model->spec.stream_rotation = stored_stream(gguf);
     if (const RotationPtr& stream = model->spec.stream_rotation; stream && stream->size() != model->spec.width)
       refuse(*model, "the rotation of the residual stream has another size", "whit.rotations",

@@ -14,6 +14,13 @@ void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t p
                   std::to_string(ids[i]), "ids are 0 to " + std::to_string(spec.vocabulary - 1));
 }
 
+uint64_t learned_row(const ModelSpec& spec, uint64_t position) {
+  if (position >= spec.context)
+    throw Error(ErrorKind::usage, "the model has no such position: it learned one for each", "--context",
+                std::to_string(position + 1), "at most " + std::to_string(spec.context));
+  return position + spec.position_offset;
+}
+
 void check_truncation(size_t position, size_t now) {
   if (position > now)
     throw Error(ErrorKind::usage, "a session cannot be cut back to a later position", "truncate",

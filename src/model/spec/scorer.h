@@ -34,6 +34,9 @@ class ScorerSession {
 void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t position, size_t context);
 void check_truncation(size_t position, size_t now);
 
+// The row of position_embd.weight at `position`; ErrorKind::usage past the last one.
+uint64_t learned_row(const ModelSpec& spec, uint64_t position);
+
 // What a model makes of a window of n ids, position by position: [n - 1] each.
 struct WindowScore {
   std::vector<double> loss;        // -ln p(next id), nats

@@ -2,30 +2,43 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
 
 namespace whit {
 
-std::vector<double> ModelSpec::inverse_frequencies() const {
-  std::vector<double> inverse(rotary.dimensions / 2);
-  WHIT_CHECK(rotary.frequency_divisors.empty() || rotary.frequency_divisors.size() == inverse.size());
+std::vector<double> RotarySpec::inverse_frequencies(uint64_t context) const {
+  const std::vector<float>& divisors =
+      !long_divisors.empty() && context > original_context ? long_divisors : frequency_divisors;
+  std::vector<double> inverse(dimensions / 2);
+  WHIT_CHECK(divisors.empty() || divisors.size() == inverse.size());
   for (size_t i = 0; i < inverse.size(); ++i) {
-    inverse[i] = std::pow(rotary.theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary.dimensions));
-    if (!rotary.frequency_divisors.empty()) inverse[i] /= static_cast<double>(rotary.frequency_divisors[i]);
+    inverse[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions));
+    if (!divisors.empty()) inverse[i] /= static_cast<double>(divisors[i]);
   }
   return inverse;
 }
 
+const RotarySpec* ModelSpec::rotary_of(uint64_t index) const {
+  const BlockSpec one = block(index);
+  return positions == PositionKind::rotary && one.rotated ? &rotaries.at(one.rotary) : nullptr;
+}
+
+double ModelSpec::scale() const {
+  return attention_scale != 0 ? attention_scale : 1 / std::sqrt(static_cast<double>(head_size));
+}
+
+bool ModelSpec::has_bias(std::string_view linear) const {
+  return std::find(biases.begin(), biases.end(), linear) != biases.end();
+}
+
 uint64_t ModelSpec::weights() const {
-  uint64_t sum = width;       // output_norm
-  sum += layers * 2 * width;  // attn_norm, ffn_norm
-  for (const UnitSpec& unit : units_of(*this)) {
-    sum += unit.rows * unit.cols;
-    const bool attention = unit.kind.starts_with("attn_");
-    if (unit.block >= 0 && (attention ? attention_bias : feed_forward_bias)) sum += unit.rows;
-  }
+  uint64_t sum = 0;
+  for (const TensorSpec& tensor : end_tensors(*this)) sum += tensor.shape.count();
+  if (layers == 0) return sum;
+  for (const TensorSpec& tensor : block_tensors(*this, 0)) sum += layers * tensor.shape.count();  // all blocks are alike
   return sum;
 }
 
@@ -58,6 +71,46 @@ std::vector<UnitSpec> units_of(const ModelSpec& spec) {
   }
   if (!spec.tied_output) add(-1, "output", {"output"}, {spec.vocabulary}, spec.width);
   return units;
+}
+
+std::vector<TensorSpec> block_tensors(const ModelSpec& spec, uint64_t block) {
+  const std::string prefix = fmt::format("blk.{}.", block);
+  const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
+  std::vector<TensorSpec> tensors;
+  const auto linear = [&](const char* name, uint64_t rows, uint64_t cols) {
+    tensors.push_back({fmt::format("{}{}.weight", prefix, name), {rows, cols}});
+    if (spec.has_bias(name)) tensors.push_back({fmt::format("{}{}.bias", prefix, name), {1, rows}});
+  };
+  const auto norm = [&](const char* name, uint64_t size, NormKind kind) {
+    tensors.push_back({fmt::format("{}{}.weight", prefix, name), {1, size}});
+    if (kind == NormKind::layer) tensors.push_back({fmt::format("{}{}.bias", prefix, name), {1, size}});
+  };
+  norm("attn_norm", spec.width, spec.norm);
+  linear("attn_q", query, spec.width);
+  linear("attn_k", key, spec.width);
+  linear("attn_v", key, spec.width);
+  if (spec.head_norms)
+    for (const char* name : {"attn_q_norm", "attn_k_norm"}) norm(name, spec.head_size, NormKind::rms);
+  linear("attn_output", spec.width, query);
+  if (spec.branch_norms) norm("post_attention_norm", spec.width, spec.norm);
+  norm("ffn_norm", spec.width, spec.norm);
+  if (spec.gated) linear("ffn_gate", spec.feed_forward, spec.width);
+  linear("ffn_up", spec.feed_forward, spec.width);
+  linear("ffn_down", spec.width, spec.feed_forward);
+  if (spec.branch_norms) norm("post_ffw_norm", spec.width, spec.norm);
+  return tensors;
+}
+
+std::vector<TensorSpec> end_tensors(const ModelSpec& spec) {
+  std::vector<TensorSpec> tensors = {{"token_embd.weight", {spec.vocabulary, spec.width}}};
+  if (spec.positions == PositionKind::learned)
+    tensors.push_back({"position_embd.weight", {spec.context + spec.position_offset, spec.width}});
+  if (!spec.norm_after) {
+    tensors.push_back({"output_norm.weight", {1, spec.width}});
+    if (spec.norm == NormKind::layer) tensors.push_back({"output_norm.bias", {1, spec.width}});
+  }
+  if (!spec.tied_output) tensors.push_back({"output.weight", {spec.vocabulary, spec.width}});
+  return tensors;
 }
 
 }  // namespace whit

@@ -1,27 +1,40 @@
-// A decoder as data. Both executors are built from this; a new family is a new table, not new code.
+// A decoder as data. Both executors are built from this; a new family is a new table (families/), not new code.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/rotation.h"
+#include "format/tensor.h"
 
 namespace whit {
 
-enum class NormKind { rms };            // later rows: layer (with bias), rms_plus_one
-enum class Activation { silu };         // later: relu, gelu_tanh
-enum class RotaryPairs { neighbours };  // GGUF order of llama: elements 2i and 2i+1; later: halves
-enum class PositionKind { rotary };
+enum class NormKind { rms, layer };  // layer: the mean is taken away first, and there is a bias
+enum class Activation { silu, relu, gelu, gelu_tanh };
+enum class RotaryPairs { neighbours, halves };  // elements 2i and 2i + 1 of a head, or i and i + dimensions / 2
+enum class PositionKind { rotary, learned };
 
 struct RotarySpec {
   double theta = 10000.0;
-  uint64_t dimensions = 0;  // rotated elements of a head
-  RotaryPairs pairs = RotaryPairs::neighbours;
-  // Divisors of the base inverse frequencies theta^(-2i/d), [dimensions / 2]; empty: none. llama3 and linear scaling
-  // end here.
+  uint64_t dimensions = 0;  // rotated elements of a head, its first ones
+  // Divisors of the base inverse frequencies theta^(-2i/d), [dimensions / 2]; empty: none. Every scaling ends here.
   std::vector<float> frequency_divisors;
+  // longrope: those of contexts longer than original_context; empty: the same.
+  std::vector<float> long_divisors;
+  uint64_t original_context = 0;
   double attention_factor = 1.0;  // multiplies cos and sin
+
+  // Inverse frequencies after scaling, [dimensions / 2], for a session of so many positions.
+  std::vector<double> inverse_frequencies(uint64_t context = 0) const;
+};
+
+// What differs from block to block.
+struct BlockSpec {
+  uint64_t window = 0;   // a position sees itself and window - 1 before it; 0: all
+  size_t rotary = 0;     // index in ModelSpec::rotaries
+  bool rotated = true;   // false: no positions here
 };
 
 struct ModelSpec {
@@ -32,19 +45,29 @@ struct ModelSpec {
   uint64_t context = 0;     // trained length
   NormKind norm = NormKind::rms;
   double norm_epsilon = 1e-5;
+  bool norm_after = false;    // a norm follows each sum with the residual instead of opening the branch; no final one
+  bool branch_norms = false;  // what a branch gives is normed before it is added: post_attention_norm, post_ffw_norm
+  bool head_norms = false;    // rms norms of every query and key head before the rotation: attn_q_norm, attn_k_norm
   Activation activation = Activation::silu;
   bool gated = true;  // gate and up projections
-  bool attention_bias = false, feed_forward_bias = false;
+  std::vector<std::string> biases;  // linears of a block that have one: "attn_q"
   PositionKind positions = PositionKind::rotary;
-  RotarySpec rotary;
-  uint64_t sliding_window = 0;  // 0: none
-  bool tied_output = false;     // the output matrix is the embedding
+  uint64_t position_offset = 0;  // learned: the row of position_embd.weight that position 0 takes
+  RotaryPairs pairs = RotaryPairs::neighbours;
+  std::vector<RotarySpec> rotaries = {RotarySpec{}};
+  std::vector<BlockSpec> blocks;  // empty: all alike, as BlockSpec is by itself
+  double attention_scale = 0;     // of query key products; 0: 1 / sqrt(head_size)
+  double embedding_scale = 1;     // of looked-up rows
+  bool tied_output = false;       // the output matrix is the embedding
   // R of the width: between look-up and final norm the residual stream is R^T x, and the blocks' weights are made for that
   // (docs/design/rotation.md). Null: x itself.
   RotationPtr stream_rotation;
 
-  // inverse frequencies after scaling, [dimensions / 2], as double
-  std::vector<double> inverse_frequencies() const;
+  BlockSpec block(uint64_t index) const { return blocks.empty() ? BlockSpec{} : blocks.at(index); }
+  // Of a block; null: its queries and keys are not rotated.
+  const RotarySpec* rotary_of(uint64_t index) const;
+  double scale() const;  // of attention
+  bool has_bias(std::string_view linear) const;
   // All weights of the model, a tied matrix once, norms included: the denominator of file_bits_per_weight.
   uint64_t weights() const;
 };
@@ -52,7 +75,7 @@ struct ModelSpec {
 // The linears of a block that read the same input are one unit.
 struct UnitSpec {
   std::string name;                  // "blk.3.attn_qkv.weight"
-  std::string kind;                  // "attn_qkv" "attn_output" "ffn_gate_up" "ffn_down" "token_embd" "output"
+  std::string kind;                  // "attn_qkv" "attn_output" "ffn_gate_up" "ffn_up" "ffn_down" "token_embd" "output"
   int64_t block = -1;                // -1: outside the blocks
   std::vector<std::string> members;  // "blk.3.attn_q.weight", ...
   std::vector<uint64_t> member_rows;
@@ -61,5 +84,15 @@ struct UnitSpec {
 
 // Units in walking order: token_embd, blocks in order, output (absent when tied).
 std::vector<UnitSpec> units_of(const ModelSpec& spec);
+
+// A tensor that the description needs; a vector of n is {1, n}.
+struct TensorSpec {
+  std::string name;
+  Shape shape;
+};
+// All of a block: linears and their biases, norms.
+std::vector<TensorSpec> block_tensors(const ModelSpec& spec, uint64_t block);
+// All outside of blocks: embedding, learned positions, final norm, output.
+std::vector<TensorSpec> end_tensors(const ModelSpec& spec);
 
 }  // namespace whit

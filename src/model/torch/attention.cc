@@ -1,7 +1,6 @@
 #include "model/torch/attention.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "model/torch/gemm.h"
@@ -33,11 +32,10 @@ void probabilities(const AttentionShape& shape, const AttentionSequence& s, size
   const float* key = s.key + keys.begin * shape.key_width() + kv_head * shape.head_size;
   gemm(static_cast<int64_t>(count), static_cast<int64_t>(keys.size()), static_cast<int64_t>(shape.head_size), 1.0f,
        {query, query_stride, 1}, {key, 1, key_stride}, 0.0f, scores, static_cast<int64_t>(keys.size()));
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_size)));
   for (size_t i = 0; i < count; ++i) {
     const size_t position = s.offset + first + i;
     const KeyRange own = visible_keys(shape, position, position);
-    masked_softmax(scores + i * keys.size(), keys.size(), own.begin - keys.begin, own.end - keys.begin, scale);
+    masked_softmax(scores + i * keys.size(), keys.size(), own.begin - keys.begin, own.end - keys.begin, shape.scale);
   }
 }
 
@@ -82,7 +80,7 @@ void attention_backward(const AttentionShape& shape, std::span<const AttentionGr
   const int64_t head_size = static_cast<int64_t>(size);
   const int64_t query_stride = static_cast<int64_t>(shape.query_width());
   const int64_t key_stride = static_cast<int64_t>(shape.key_width());
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)));
+  const float scale = shape.scale;
   // All queries of one key head belong to one task, so that sums over them need no other worker.
   run_parallel(sequences.size() * shape.kv_heads, 1, [&](size_t begin, size_t end, int) {
     std::vector<float> p, dp;

@@ -13,8 +13,13 @@ namespace whit::torch_room {
 struct AttentionShape {
   size_t heads, kv_heads, head_size;
   size_t window;  // 0: none; else a query sees itself and the window - 1 positions before it
-  explicit AttentionShape(const ModelSpec& spec)
-      : heads(spec.heads), kv_heads(spec.kv_heads), head_size(spec.head_size), window(spec.sliding_window) {}
+  float scale;    // of query key products
+  AttentionShape(const ModelSpec& spec, uint64_t block)
+      : heads(spec.heads),
+        kv_heads(spec.kv_heads),
+        head_size(spec.head_size),
+        window(spec.block(block).window),
+        scale(static_cast<float>(spec.scale())) {}
   size_t query_width() const noexcept { return heads * head_size; }
   size_t key_width() const noexcept { return kv_heads * head_size; }
 };

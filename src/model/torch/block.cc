@@ -10,26 +10,6 @@
 namespace whit {
 namespace torch_room {
 
-std::vector<BlockTensor> block_tensors(const ModelSpec& spec, uint64_t block) {
-  const std::string prefix = "blk." + std::to_string(block) + ".";
-  const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
-  std::vector<BlockTensor> tensors;
-  const auto linear = [&](const std::string& name, uint64_t rows, uint64_t cols, bool bias) {
-    tensors.push_back({prefix + name + ".weight", {rows, cols}});
-    if (bias) tensors.push_back({prefix + name + ".bias", {1, rows}});
-  };
-  tensors.push_back({prefix + "attn_norm.weight", {1, spec.width}});
-  linear("attn_q", query, spec.width, spec.attention_bias);
-  linear("attn_k", key, spec.width, spec.attention_bias);
-  linear("attn_v", key, spec.width, spec.attention_bias);
-  linear("attn_output", spec.width, query, spec.attention_bias);
-  tensors.push_back({prefix + "ffn_norm.weight", {1, spec.width}});
-  if (spec.gated) linear("ffn_gate", spec.feed_forward, spec.width, spec.feed_forward_bias);
-  linear("ffn_up", spec.feed_forward, spec.width, spec.feed_forward_bias);
-  linear("ffn_down", spec.width, spec.feed_forward, spec.feed_forward_bias);
-  return tensors;
-}
-
 size_t sequences_at_once(size_t length) noexcept { return std::max<size_t>(1, 1024 / std::max<size_t>(1, length)); }
 
 BlockWeights::BlockWeights(const ModelSpec& spec, uint64_t block, const DenseWeights& weights) {
@@ -51,8 +31,16 @@ BlockWeights::BlockWeights(const ModelSpec& spec, uint64_t block, const DenseWei
     const Matrix* bias = find(name + ".bias");
     return Linear{find(name + ".weight"), bias ? bias->data.data() : nullptr};
   };
-  attention_norm = find("attn_norm.weight")->data.data();
-  feed_forward_norm = find("ffn_norm.weight")->data.data();
+  const auto norm = [&](const std::string& name) {
+    const Matrix *gain = find(name + ".weight"), *bias = find(name + ".bias");
+    return Norm{gain ? gain->data.data() : nullptr, bias ? bias->data.data() : nullptr};
+  };
+  attention_norm = norm("attn_norm");
+  feed_forward_norm = norm("ffn_norm");
+  attention_branch_norm = norm("post_attention_norm");
+  feed_forward_branch_norm = norm("post_ffw_norm");
+  query_norm = norm("attn_q_norm");
+  key_norm = norm("attn_k_norm");
   query = linear("attn_q");
   key = linear("attn_k");
   value = linear("attn_v");
@@ -64,9 +52,10 @@ BlockWeights::BlockWeights(const ModelSpec& spec, uint64_t block, const DenseWei
 
 uint64_t BlockRunner::bytes(const ModelSpec& spec, size_t tokens, size_t length) {
   const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
-  const uint64_t row = spec.width + 2 * query + 2 * key + (spec.gated ? 2 : 1) * spec.feed_forward;
+  const uint64_t row =
+      (spec.branch_norms ? 2 : 1) * spec.width + 2 * query + 2 * key + (spec.gated ? 2 : 1) * spec.feed_forward;
   return sizeof(float) * (tokens * row + static_cast<uint64_t>(pool_threads()) * attention_scratch(length) +
-                          length * spec.rotary.dimensions);
+                          length * spec.rotaries.size() * spec.head_size);
 }
 
 void BlockRunner::linear(const BlockWeights::Linear& layer, const float* x, size_t tokens, float beta,
@@ -80,10 +69,14 @@ void BlockRunner::linear(const BlockWeights::Linear& layer, const float* x, size
       for (size_t i = 0; i < w.rows; ++i) out[t * w.rows + i] += layer.bias[i];
 }
 
-void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, size_t length, const InputHook& hook,
-                      KeyValueCache* cache, size_t offset) {
+BlockRunner::BlockRunner(const ModelSpec& spec, size_t context) : spec_(spec) {
+  for (const RotarySpec& rotary : spec.rotaries) rotaries_.emplace_back(rotary, spec.pairs, context);
+}
+
+void BlockRunner::run(uint64_t block, const BlockWeights& weights, float* x, size_t sequences, size_t length,
+                      const InputHook& hook, KeyValueCache* cache, size_t offset) {
   WHIT_CHECK(!cache || sequences == 1);
-  const AttentionShape shape(spec_);
+  const AttentionShape shape(spec_, block);
   const size_t tokens = sequences * length;
   const size_t width = spec_.width, hidden = spec_.feed_forward;
   const auto grow = [](std::vector<float>& buffer, size_t size) {
@@ -93,16 +86,35 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
   const auto tell = [&](const char* kind, const float* rows, size_t cols) {
     if (hook) hook(kind, MatrixView(rows, tokens, cols, cols));
   };
-  const auto norm = [&](const float* gain, float* out) {
+  const auto normalize = [&](const BlockWeights::Norm& by, const float* from, float* out) {
     run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
-      for (size_t t = begin; t < end; ++t) rms_norm(x + t * width, gain, width, spec_.norm_epsilon, out + t * width);
+      for (size_t t = begin; t < end; ++t)
+        norm(spec_.norm, from + t * width, by.gain, by.bias, width, spec_.norm_epsilon, out + t * width);
     });
   };
-
   float* normed = grow(normed_, tokens * width);
-  norm(weights.attention_norm, normed);
-  tell("attn_qkv", normed, width);
+  // What a branch reads; what becomes of its output.
+  const auto open = [&](const BlockWeights::Norm& by) {
+    if (spec_.norm_after)
+      std::copy_n(x, tokens * width, normed);
+    else
+      normalize(by, x, normed);
+  };
+  const auto close = [&](const BlockWeights::Linear& layer, const float* from, const BlockWeights::Norm& branch_norm,
+                         const BlockWeights::Norm& after) {
+    if (spec_.branch_norms) {
+      float* branch = grow(branch_, tokens * width);
+      linear(layer, from, tokens, 0.0f, branch);
+      normalize(branch_norm, branch, branch);
+      for (size_t i = 0; i < tokens * width; ++i) x[i] += branch[i];
+    } else {
+      linear(layer, from, tokens, 1.0f, x);
+    }
+    if (spec_.norm_after) normalize(after, x, x);
+  };
 
+  open(weights.attention_norm);
+  tell("attn_qkv", normed, width);
   float* query = grow(query_, tokens * shape.query_width());
   float* key;
   float* value;
@@ -118,14 +130,22 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
   linear(weights.query, normed, tokens, 0.0f, query);
   linear(weights.key, normed, tokens, 0.0f, key);
   linear(weights.value, normed, tokens, 0.0f, value);
-  rotary_.extend(offset + length);
-  run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
-    for (size_t t = begin; t < end; ++t) {
-      const size_t position = offset + t % length;
-      rotary_.rotate(query + t * shape.query_width(), shape.heads, shape.head_size, position);
-      rotary_.rotate(key + t * shape.key_width(), shape.kv_heads, shape.head_size, position);
-    }
-  });
+  const bool rotated = spec_.rotary_of(block) != nullptr;
+  RotaryTable& rotary = rotaries_[spec_.block(block).rotary];
+  if (rotated) rotary.extend(offset + length);
+  if (rotated || spec_.head_norms)
+    run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
+      for (size_t t = begin; t < end; ++t)
+        for (const bool is_query : {true, false}) {
+          const size_t heads = is_query ? shape.heads : shape.kv_heads;
+          float* row = is_query ? query + t * shape.query_width() : key + t * shape.key_width();
+          const BlockWeights::Norm& by = is_query ? weights.query_norm : weights.key_norm;
+          for (size_t h = 0; spec_.head_norms && h < heads; ++h)
+            rms_norm(row + h * shape.head_size, by.gain, shape.head_size, spec_.norm_epsilon,
+                     row + h * shape.head_size);
+          if (rotated) rotary.rotate(row, heads, shape.head_size, offset + t % length);
+        }
+    });
 
   float* attended = grow(attended_, tokens * shape.query_width());
   std::vector<AttentionSequence> work(sequences);
@@ -140,9 +160,9 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
   }
   attention_forward(shape, work);
   tell("attn_output", attended, shape.query_width());
-  linear(weights.output, attended, tokens, 1.0f, x);
+  close(weights.output, attended, weights.attention_branch_norm, weights.attention_norm);
 
-  norm(weights.feed_forward_norm, normed);
+  open(weights.feed_forward_norm);
   tell(spec_.gated ? "ffn_gate_up" : "ffn_up", normed, width);
   float* up = grow(up_, tokens * hidden);
   linear(weights.up, normed, tokens, 0.0f, up);
@@ -152,10 +172,11 @@ void BlockRunner::run(const BlockWeights& weights, float* x, size_t sequences, s
     linear(weights.gate, normed, tokens, 0.0f, gate);
   }
   run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
-    silu_multiply(gate + begin * hidden, spec_.gated ? up + begin * hidden : nullptr, (end - begin) * hidden);
+    activate(spec_.activation, gate + begin * hidden, spec_.gated ? up + begin * hidden : nullptr,
+             (end - begin) * hidden);
   });
   tell("ffn_down", gate, hidden);
-  linear(weights.down, gate, tokens, 1.0f, x);
+  close(weights.down, gate, weights.feed_forward_branch_norm, weights.feed_forward_norm);
 }
 
 }  // namespace torch_room
@@ -170,13 +191,13 @@ void run_block(const ModelSpec& spec, uint64_t block, const DenseWeights& weight
   WHIT_CHECK(activations.values.cols == spec.width);
   const size_t length = activations.length;
   if (length == 0) return;
-  if (learning_device() != "cpu" && spec.sliding_window == 0)
+  if (learning_device() != "cpu")
     return torch_room::run_block_on_device(spec, block, weights, activations, hook);
   const torch_room::BlockWeights parts(spec, block, weights);
-  torch_room::BlockRunner runner(spec);
+  torch_room::BlockRunner runner(spec, length);
   const size_t at_once = torch_room::sequences_at_once(length);
   for (size_t first = 0; first < activations.sequences; first += at_once)
-    runner.run(parts, activations.values.row(first * length), std::min(at_once, activations.sequences - first), length,
+    runner.run(block, parts, activations.values.row(first * length), std::min(at_once, activations.sequences - first), length,
                hook);
 }
 

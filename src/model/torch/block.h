@@ -17,21 +17,17 @@ struct BlockWeights {
     const Matrix* weight = nullptr;
     const float* bias = nullptr;
   };
-  const float* attention_norm = nullptr;
-  const float* feed_forward_norm = nullptr;
+  struct Norm {
+    const float* gain = nullptr;
+    const float* bias = nullptr;
+  };
+  Norm attention_norm, feed_forward_norm, attention_branch_norm, feed_forward_branch_norm, query_norm, key_norm;
   Linear query, key, value, output, gate, up, down;  // gate is empty where the spec is not gated
 
   BlockWeights(const ModelSpec& spec, uint64_t block, const DenseWeights& weights);
 };
 
-// Names and shapes of all tensors of a block: what load_block reads.
-struct BlockTensor {
-  std::string name;
-  Shape shape;
-};
-std::vector<BlockTensor> block_tensors(const ModelSpec& spec, uint64_t block);
-
-// run_block() where learning happens on another device than the CPU; not for sliding windows.
+// run_block() where learning happens on another device than the CPU.
 void run_block_on_device(const ModelSpec& spec, uint64_t block, const DenseWeights& weights, Activations& activations,
                          const InputHook& hook);
 
@@ -46,11 +42,12 @@ struct KeyValueCache {
 // Buffers for at most `tokens` rows; reused from block to block.
 class BlockRunner {
  public:
-  explicit BlockRunner(const ModelSpec& spec) : spec_(spec), rotary_(spec) {}
+  // For sequences of up to `context` positions.
+  BlockRunner(const ModelSpec& spec, size_t context);
 
   // x: [sequences * length, width], in place. Without a cache, sequences start at position 0. With one there is a
   // single sequence whose rows stand at positions offset, ...; its keys and values are appended to the cache.
-  void run(const BlockWeights& weights, float* x, size_t sequences, size_t length, const InputHook& hook,
+  void run(uint64_t block, const BlockWeights& weights, float* x, size_t sequences, size_t length, const InputHook& hook,
            KeyValueCache* cache = nullptr, size_t offset = 0);
 
   static uint64_t bytes(const ModelSpec& spec, size_t tokens, size_t length);
@@ -59,8 +56,8 @@ class BlockRunner {
   void linear(const BlockWeights::Linear& layer, const float* x, size_t tokens, float beta, float* out) const;
 
   const ModelSpec& spec_;
-  RotaryTable rotary_;
-  std::vector<float> normed_, query_, key_, value_, attended_, gate_, up_;
+  std::vector<RotaryTable> rotaries_;
+  std::vector<float> normed_, query_, key_, value_, attended_, gate_, up_, branch_;
 };
 
 }  // namespace whit::torch_room

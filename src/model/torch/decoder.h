@@ -17,7 +17,7 @@ class Decoder {
 
   struct Cache {
     std::vector<at::Tensor> keys, values;  // per block [sequences * kv_heads, context, head_size]
-    int64_t used = 0;                      // positions
+    int64_t used = 0, context = 0;         // positions
   };
   Cache open(int64_t sequences, int64_t context) const;
 
@@ -33,21 +33,20 @@ class Decoder {
     at::Tensor weight, bias;  // [outputs, inputs]; bias undefined: none
     at::Tensor operator()(const at::Tensor& x) const;
   };
+  struct Norm {
+    at::Tensor gain, bias;  // undefined where there is none
+  };
   struct Block {
-    at::Tensor attention_norm, feed_forward_norm;
+    Norm attention_norm, feed_forward_norm, attention_branch_norm, feed_forward_branch_norm, query_norm, key_norm;
     Linear qkv, output, gate_up, down;
   };
-  struct Angles {
-    at::Tensor cosine, sine;
-  };
-  Angles angles(int64_t offset, int64_t positions) const;
-  at::Tensor rotated(const at::Tensor& x, const Angles& angles) const;
+  at::Tensor normed(const Norm& by, const at::Tensor& x) const;
 
   ModelSpec spec_;
   at::ScalarType type_;
-  at::Tensor embedding_, norm_, output_;
-  at::Tensor stream_;       // R of the residual stream; undefined where there is none
-  at::Tensor frequencies_;  // [dimensions / 2], double
+  at::Tensor embedding_, positions_, output_;
+  Norm norm_;
+  at::Tensor stream_;  // R of the residual stream; undefined where there is none
   std::vector<Block> blocks_;
 };
 

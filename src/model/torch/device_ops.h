@@ -21,8 +21,26 @@ inline bool on_cuda(const at::Tensor& x) { return x.is_cuda(); }
 // x / rms(x) * gain over the last dimension, on any device. Differentiable.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
 
-// Rotary positions and causal attention: qkv [sequences * length, q + k + v] -> [.., q]. Differentiable.
-at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t sequences, size_t length);
+// The norm of a model's blocks and end, over the last dimension; bias is undefined for rms. Differentiable.
+at::Tensor norm(NormKind kind, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, double epsilon);
+// The rms norms of query and key heads: qkv [n, q + k + v] -> the same shape. Differentiable.
+at::Tensor head_norms(const ModelSpec& spec, const at::Tensor& qkv, const at::Tensor& query_gain,
+                      const at::Tensor& key_gain);
+// [n, gate + up] -> f(gate) * up, or f of all where the model is not gated. Differentiable.
+at::Tensor activated(const ModelSpec& spec, const at::Tensor& x);
+// Pairs of the first elements of every head turn by their angles: x [sequences, positions, heads, head_size], cosine and
+// sine [positions, 1, dimensions / 2].
+at::Tensor turn_pairs(RotaryPairs pairs, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine);
+// cos and sin of positions offset, ... of a session of `context` positions, [positions, 1, dimensions / 2] each.
+struct Angles {
+  at::Tensor cosine, sine;
+};
+Angles rotary_angles(const RotarySpec& rotary, int64_t offset, int64_t positions, uint64_t context);
+// Keys that queries at offset, ... do not see, of `end` keys: [positions, end] of booleans. window 0: only later ones.
+at::Tensor unseen_keys(int64_t offset, int64_t positions, int64_t end, uint64_t window, const at::Device& device);
+
+// Rotary positions and causal attention of a block: qkv [sequences * length, q + k + v] -> [.., q]. Differentiable.
+at::Tensor cuda_attention(const ModelSpec& spec, uint64_t block, const at::Tensor& qkv, size_t sequences, size_t length);
 // softmax(q k^T scale) v without a mask: q [n, h, queries, size], k and v [n, h, keys, size] (any strides but the last).
 at::Tensor cuda_decode_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
 at::Tensor cuda_rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);

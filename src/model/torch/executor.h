@@ -57,9 +57,11 @@ uint64_t block_scratch_bytes(const ModelSpec& spec, uint64_t length);
 // back, [tokens, width]; nothing happens where there is none.
 void to_stream(const ModelSpec& spec, Matrix& rows);
 Matrix from_stream(const ModelSpec& spec, MatrixView rows);
-// Rows of the embedding for the ids, in the stream's basis: [ids, width].
-Matrix embed(const Model& model, std::span<const int32_t> ids);
-// The final norm, of the stream turned back: [tokens, width] -> [tokens, width].
+// Rows of the embedding for the ids, scaled, with learned positions added, in the stream's basis: [ids, width]. Sequences of
+// `length` lie one after the other (0: one), each at positions `offset` and on. ErrorKind::input for an id or a position
+// that the model does not have.
+Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset = 0);
+// The final norm, if there is one, of the stream turned back: [tokens, width] -> [tokens, width].
 Matrix final_norm(const Model& model, MatrixView hidden);
 
 // A gradient can be had at every block: given d loss / d output of a block, returns d loss / d input (recomputing the

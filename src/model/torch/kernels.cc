@@ -62,11 +62,51 @@ void rms_norm(const float* x, const float* gain, size_t n, double epsilon, float
   for (size_t i = 0; i < n; ++i) out[i] = x[i] * factor * gain[i];
 }
 
-WHIT_CLONES void silu_multiply(float* gate, const float* up, size_t n) noexcept {
+void layer_norm(const float* x, const float* gain, const float* bias, size_t n, double epsilon, float* out) noexcept {
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+  const double mean = sum / static_cast<double>(n);
+  for (size_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const auto factor = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + epsilon));
+  const auto middle = static_cast<float>(mean);
+  for (size_t i = 0; i < n; ++i) out[i] = (x[i] - middle) * factor * gain[i] + bias[i];
+}
+
+void norm(NormKind kind, const float* x, const float* gain, const float* bias, size_t n, double epsilon,
+          float* out) noexcept {
+  if (kind == NormKind::layer)
+    layer_norm(x, gain, bias, n, epsilon, out);
+  else
+    rms_norm(x, gain, n, epsilon, out);
+}
+
+namespace {
+
+[[gnu::always_inline]] inline float silu(float x) noexcept { return x / (1.0f + fast_exp(-x)); }
+[[gnu::always_inline]] inline float relu(float x) noexcept { return x > 0.0f ? x : 0.0f; }
+// x (1 + tanh u) / 2 = x / (1 + e^(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3)  (1606.08415)
+[[gnu::always_inline]] inline float gelu_tanh(float x) noexcept {
+  return x / (1.0f + fast_exp(-1.5957691216f * (x + 0.044715f * x * x * x)));
+}
+[[gnu::always_inline]] inline float gelu(float x) noexcept { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
+
+template <float (*f)(float)>
+[[gnu::always_inline]] inline void activate_all(float* gate, const float* up, size_t n) noexcept {
   if (up) {
-    for (size_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
+    for (size_t i = 0; i < n; ++i) gate[i] = f(gate[i]) * up[i];
   } else {
-    for (size_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + fast_exp(-gate[i]));
+    for (size_t i = 0; i < n; ++i) gate[i] = f(gate[i]);
+  }
+}
+
+}  // namespace
+
+WHIT_CLONES void activate(Activation f, float* gate, const float* up, size_t n) noexcept {
+  switch (f) {
+    case Activation::silu: return activate_all<silu>(gate, up, n);
+    case Activation::relu: return activate_all<relu>(gate, up, n);
+    case Activation::gelu_tanh: return activate_all<gelu_tanh>(gate, up, n);
+    case Activation::gelu: return activate_all<gelu>(gate, up, n);
   }
 }
 
@@ -91,8 +131,11 @@ WHIT_CLONES void masked_softmax(float* x, size_t n, size_t begin, size_t end, fl
   std::fill(x + end, x + n, 0.0f);
 }
 
-RotaryTable::RotaryTable(const ModelSpec& spec)
-    : half(spec.rotary.dimensions / 2), frequencies(spec.inverse_frequencies()), factor(spec.rotary.attention_factor) {}
+RotaryTable::RotaryTable(const RotarySpec& rotary, RotaryPairs which, size_t context)
+    : half(rotary.dimensions / 2),
+      frequencies(rotary.inverse_frequencies(context)),
+      factor(rotary.attention_factor),
+      pairs(which) {}
 
 void RotaryTable::extend(size_t count) {
   if (count <= positions) return;
@@ -115,12 +158,15 @@ void turn(const RotaryTable& table, float* row, size_t heads, size_t head_size, 
           float direction) noexcept {
   const float* c = table.cosine.data() + position * table.half;
   const float* s = table.sine.data() + position * table.half;
+  const bool halves = table.pairs == RotaryPairs::halves;
+  const size_t step = halves ? 1 : 2, apart = halves ? table.half : 1;  // of a pair's first elements; of a pair
   for (size_t head = 0; head < heads; ++head) {
     float* x = row + head * head_size;
     for (size_t i = 0; i < table.half; ++i) {
-      const float even = x[2 * i], odd = x[2 * i + 1], sine = direction * s[i];
-      x[2 * i] = even * c[i] - odd * sine;
-      x[2 * i + 1] = even * sine + odd * c[i];
+      float &a = x[step * i], &b = x[step * i + apart];
+      const float first = a, second = b, sine = direction * s[i];
+      a = first * c[i] - second * sine;
+      b = first * sine + second * c[i];
     }
   }
 }

@@ -2,6 +2,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
@@ -28,12 +33,12 @@ namespace {
 
 // What the attention of a block needs to know; alive as long as the graph.
 struct AttentionPlan : torch::CustomClassHolder {
-  ModelSpec spec;
   AttentionShape shape;
   RotaryTable rotary;
   size_t sequences, length;
-  AttentionPlan(const ModelSpec& s, size_t sequence_count, size_t sequence_length)
-      : spec(s), shape(s), rotary(s), sequences(sequence_count), length(sequence_length) {
+  AttentionPlan(const ModelSpec& spec, uint64_t block, size_t sequence_count, size_t sequence_length)
+      : shape(spec, block), sequences(sequence_count), length(sequence_length) {
+    if (const RotarySpec* found = spec.rotary_of(block)) rotary = RotaryTable(*found, spec.pairs, length);
     rotary.extend(length);
   }
 };
@@ -140,8 +145,9 @@ class Linears {
     }
   }
 
-  at::Tensor norm(const std::string& name, const at::Tensor& x, double epsilon) const {
-    return rms_norm(x, find(name + ".weight"), epsilon);
+  at::Tensor norm(const ModelSpec& spec, const std::string& name, const at::Tensor& x) const {
+    const at::Tensor bias = spec.norm == NormKind::layer ? find(name + ".bias") : at::Tensor();
+    return torch_room::norm(spec.norm, x, find(name + ".weight"), bias, spec.norm_epsilon);
   }
 
   at::Tensor apply(const std::string& unit, std::initializer_list<std::string> members, const at::Tensor& x) const {
@@ -154,12 +160,15 @@ class Linears {
     }
     const at::Tensor matrix = matrices.size() == 1 ? matrices[0] : at::cat(matrices, 0);
     at::Tensor out = multiplied(x, matrix.to(x.scalar_type()).t());
+    if (!biases.empty() && biases.size() != members.size())
+      throw Error(ErrorKind::input, "only some linears of a unit have a bias", prefix_ + unit);
     if (!biases.empty()) out = out + at::cat(biases, 0).to(x.scalar_type());
     return out;
   }
 
- private:
   const at::Tensor& find(const std::string& name) const { return unwrap(weights_.at(prefix_ + name)); }
+
+ private:
   const LearnedWeights& weights_;
   std::string prefix_;
 };
@@ -170,6 +179,66 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon)
   const at::Tensor row = gain.reshape({-1});
   if (on_cuda(x)) return cuda_rms_norm(x, row, epsilon);
   return x * at::rsqrt((x * x).mean(-1, /*keepdim=*/true) + epsilon) * row;
+}
+
+at::Tensor norm(NormKind kind, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, double epsilon) {
+  if (kind == NormKind::rms) return rms_norm(x, gain, epsilon);
+  const auto row = [&](const at::Tensor& values) { return values.reshape({-1}).to(x.scalar_type()); };
+  return at::layer_norm(x, {x.size(-1)}, row(gain), row(bias), epsilon);
+}
+
+at::Tensor head_norms(const ModelSpec& spec, const at::Tensor& qkv, const at::Tensor& query_gain,
+                      const at::Tensor& key_gain) {
+  const auto heads = static_cast<int64_t>(spec.heads), kv = static_cast<int64_t>(spec.kv_heads);
+  const at::Tensor all = qkv.view({qkv.size(0), heads + 2 * kv, static_cast<int64_t>(spec.head_size)});
+  const at::Tensor query = rms_norm(all.narrow(1, 0, heads).contiguous(), query_gain, spec.norm_epsilon),
+                   key = rms_norm(all.narrow(1, heads, kv).contiguous(), key_gain, spec.norm_epsilon);
+  return at::cat({query, key, all.narrow(1, heads + kv, kv)}, 1).reshape(qkv.sizes());
+}
+
+at::Tensor activated(const ModelSpec& spec, const at::Tensor& x) {
+  const auto f = [&](const at::Tensor& in) {
+    switch (spec.activation) {
+      case Activation::silu: return at::silu(in);
+      case Activation::relu: return at::relu(in);
+      case Activation::gelu: return at::gelu(in, "none");
+      case Activation::gelu_tanh: return at::gelu(in, "tanh");
+    }
+    return in;
+  };
+  if (!spec.gated) return f(x);
+  if (x.scalar_type() == at::kBFloat16 && on_cuda(x) && spec.activation == Activation::silu) return cuda_silu_multiply(x);
+  const int64_t hidden = x.size(1) / 2;
+  return f(x.narrow(1, 0, hidden)) * x.narrow(1, hidden, hidden);
+}
+
+at::Tensor turn_pairs(RotaryPairs pairs, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  const int64_t size = x.size(-1), half = cosine.size(-1), turned = 2 * half;
+  const bool neighbours = pairs == RotaryPairs::neighbours;
+  const int64_t axis = neighbours ? -1 : -2;  // of [half, 2] or [2, half]
+  const at::Tensor part = x.narrow(-1, 0, turned).to(at::kFloat);
+  const at::Tensor both = neighbours ? part.unflatten(-1, {half, 2}) : part.unflatten(-1, {2, half});
+  const at::Tensor a = both.select(axis, 0), b = both.select(axis, 1);
+  const at::Tensor out =
+      at::stack({a * cosine - b * sine, a * sine + b * cosine}, axis).flatten(-2).to(x.scalar_type());
+  return turned == size ? out : at::cat({out, x.narrow(-1, turned, size - turned)}, -1);
+}
+
+Angles rotary_angles(const RotarySpec& rotary, int64_t offset, int64_t positions, uint64_t context) {
+  std::vector<double> values = rotary.inverse_frequencies(context);
+  const at::Tensor frequencies = at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kDouble);
+  const at::Tensor angles = (at::arange(offset, offset + positions, at::kDouble).unsqueeze(1) * frequencies).unsqueeze(1);
+  const auto on_device = [&](const at::Tensor& table) {
+    return (table * rotary.attention_factor).to(at::kFloat).to(learning_at_device());
+  };
+  return {on_device(angles.cos()), on_device(angles.sin())};
+}
+
+at::Tensor unseen_keys(int64_t offset, int64_t positions, int64_t end, uint64_t window, const at::Device& device) {
+  const at::Tensor query = at::arange(offset, offset + positions).unsqueeze(1), key = at::arange(end).unsqueeze(0);
+  at::Tensor unseen = key > query;
+  if (window > 0) unseen = unseen.logical_or(key <= query - static_cast<int64_t>(window));
+  return unseen.to(device);
 }
 
 // Dense weights where learning happens, in float.
@@ -224,29 +293,29 @@ Tensor block_forward(const ModelSpec& spec, uint64_t block, const LearnedWeights
     if (outputs) outputs(kind, wrap(out));
     return out;
   };
-  const int64_t hidden = static_cast<int64_t>(spec.feed_forward);
+  // What a branch reads, and the stream after it gave `out`.
+  const auto open = [&](const char* name) { return spec.norm_after ? x : linears.norm(spec, name, x); };
+  const auto close = [&](const at::Tensor& out, const char* branch_norm, const char* after) {
+    x = x + (spec.branch_norms ? linears.norm(spec, branch_norm, out) : out);
+    if (spec.norm_after) x = linears.norm(spec, after, x);
+  };
 
-  const at::Tensor qkv =
-      through("attn_qkv", {"attn_q", "attn_k", "attn_v"}, linears.norm("attn_norm", x, spec.norm_epsilon));
+  at::Tensor qkv = through("attn_qkv", {"attn_q", "attn_k", "attn_v"}, open("attn_norm"));
+  if (spec.head_norms)
+    qkv = torch_room::head_norms(spec, qkv, linears.find("attn_q_norm.weight"), linears.find("attn_k_norm.weight"));
   at::Tensor attended;
   if (torch_room::on_cuda(qkv))
-    attended = torch_room::cuda_attention(spec, qkv, sequences, length);
+    attended = torch_room::cuda_attention(spec, block, qkv, sequences, length);
   else
     attended = torch_room::Attention::apply(
-        qkv, c10::make_intrusive<torch_room::AttentionPlan>(spec, sequences, length));
-  x = x + through("attn_output", {"attn_output"}, attended);
+        qkv, c10::make_intrusive<torch_room::AttentionPlan>(spec, block, sequences, length));
+  close(through("attn_output", {"attn_output"}, attended), "post_attention_norm", "attn_norm");
 
-  const at::Tensor normed = linears.norm("ffn_norm", x, spec.norm_epsilon);
-  at::Tensor activated;
-  if (spec.gated) {
-    const at::Tensor both = through("ffn_gate_up", {"ffn_gate", "ffn_up"}, normed);
-    activated = both.scalar_type() == at::kBFloat16  // on CUDA alone
-                    ? torch_room::cuda_silu_multiply(both)
-                    : at::silu(both.narrow(1, 0, hidden)) * both.narrow(1, hidden, hidden);
-  } else {
-    activated = at::silu(through("ffn_up", {"ffn_up"}, normed));
-  }
-  return wrap(x + through("ffn_down", {"ffn_down"}, activated));
+  const at::Tensor in = open("ffn_norm");
+  const at::Tensor projected =
+      spec.gated ? through("ffn_gate_up", {"ffn_gate", "ffn_up"}, in) : through("ffn_up", {"ffn_up"}, in);
+  close(through("ffn_down", {"ffn_down"}, torch_room::activated(spec, projected)), "post_ffw_norm", "ffn_norm");
+  return wrap(x);
 }
 
 uint64_t block_graph_bytes(const ModelSpec& spec, uint64_t tokens) {

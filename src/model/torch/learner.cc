@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "model/spec/scorer.h"
 #include "model/torch/block.h"
 #include "model/torch/device_ops.h"
 #include "model/torch/executor.h"
@@ -85,7 +86,8 @@ struct Learner::State {
   ModelSpec spec;
   bool checkpoint, taught;
   std::vector<LearnedWeights> teacher_blocks;
-  at::Tensor teacher_embedding, teacher_norm, teacher_output;
+  at::Tensor teacher_output;
+  LearnedWeights teacher_ends;
   at::Tensor stream;  // R of the residual stream; undefined where there is none
 
   // What a recorded step belongs to. It holds the leaves, so that no other student's can take their place unseen.
@@ -116,11 +118,9 @@ struct Learner::State {
       for (const auto& [name, matrix] : load_block(*teacher, block)) weights.emplace(name, wrap(constant(matrix)));
       teacher_blocks.push_back(std::move(weights));
     }
-    teacher_embedding = constant(torch_room::unpack(*teacher, "token_embd.weight", {spec.vocabulary, spec.width}));
-    teacher_norm = constant(torch_room::unpack(*teacher, "output_norm.weight", {1, spec.width}));
-    teacher_output = spec.tied_output
-                         ? teacher_embedding
-                         : constant(torch_room::unpack(*teacher, "output.weight", {spec.vocabulary, spec.width}));
+    for (const TensorSpec& tensor : end_tensors(spec))
+      teacher_ends.emplace(tensor.name, wrap(constant(torch_room::unpack(*teacher, tensor.name, tensor.shape))));
+    teacher_output = unwrap(teacher_ends.at(spec.tied_output ? "token_embd.weight" : "output.weight"));
   }
 
   at::Tensor forward(const WeightSource& student, uint64_t block, const at::Tensor& x, size_t sequences) const {
@@ -135,6 +135,28 @@ struct Learner::State {
     const std::vector<int64_t> wide(ids.begin(), ids.end());
     return at::from_blob(const_cast<int64_t*>(wide.data()), {static_cast<int64_t>(ids.size())}, at::kLong)
         .to(torch_room::learning_at_device(), false, /*copy=*/true);
+  }
+
+  // What enters the first block.
+  at::Tensor begin(const LearnedWeights& ends, const at::Tensor& index, size_t sequences) const {
+    at::Tensor x = unwrap(ends.at("token_embd.weight")).detach().to(compute_type()).index_select(0, index);
+    if (spec.embedding_scale != 1) x = x * spec.embedding_scale;
+    if (spec.positions == PositionKind::learned) {
+      const int64_t width = x.size(1), length = x.size(0) / static_cast<int64_t>(sequences);
+      (void)learned_row(spec, static_cast<uint64_t>(length) - 1);
+      const at::Tensor rows = unwrap(ends.at("position_embd.weight")).detach().reshape({-1, width});
+      const at::Tensor positions = rows.narrow(0, static_cast<int64_t>(spec.position_offset), length).to(compute_type());
+      x = (x.view({static_cast<int64_t>(sequences), length, width}) + positions).reshape({-1, width});
+    }
+    return stream.defined() ? torch_room::multiplied(x, stream) : x;  // rows: (R^T x)^T = x^T R
+  }
+
+  // Hidden states that the output matrix multiplies, from what the last block gave.
+  at::Tensor finish(const LearnedWeights& ends, const at::Tensor& last) const {
+    const at::Tensor turned = stream.defined() ? torch_room::multiplied(last, stream.t()) : last;
+    if (spec.norm_after) return turned;
+    const at::Tensor bias = spec.norm == NormKind::layer ? unwrap(ends.at("output_norm.bias")) : at::Tensor();
+    return torch_room::norm(spec.norm, turned, unwrap(ends.at("output_norm.weight")), bias, spec.norm_epsilon);
   }
 
   LossParts step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden) {
@@ -178,12 +200,8 @@ struct Learner::State {
     at::Tensor x, t, hidden_sum;
     {
       const NoGrad guard;
-      x = embedding.detach().to(compute_type()).index_select(0, index);
-      if (taught) t = teacher_embedding.index_select(0, index);
-      if (stream.defined()) {
-        x = torch_room::multiplied(x, stream);  // rows: (R^T x)^T = x^T R
-        if (taught) t = torch_room::multiplied(t, stream);
-      }
+      x = begin(ends, index, sequences);
+      if (taught) t = begin(teacher_ends, index, sequences);
       hidden_sum = at::zeros({}, x.options().dtype(at::kFloat));
     }
     const bool keep = learn && !checkpoint;
@@ -218,14 +236,16 @@ struct Learner::State {
 
     at::Tensor last = x.detach();
     if (learn) last.set_requires_grad(true);
-    const at::Tensor turned = stream.defined() ? torch_room::multiplied(last, stream.t()) : last;
-    const at::Tensor normed = torch_room::rms_norm(turned, unwrap(ends.at("output_norm.weight")), spec.norm_epsilon);
+    const at::Tensor normed = finish(ends, last);
     const HeadResult head = output_loss(normed.detach(), t, output.detach(), index, sequences, learn);
     const Sums sums{head.loss, hidden_sum / static_cast<double>(layers), head.positions};
     if (!learn) return sums;
 
-    normed.backward(head.hidden_gradient);
-    at::Tensor gradient = last.grad();
+    at::Tensor gradient = head.hidden_gradient;  // of a model without a final norm
+    if (!normed.is_same(last)) {
+      normed.backward(head.hidden_gradient);
+      gradient = last.grad();
+    }
     for (size_t block = layers; block-- > 0;) {
       if (pulls[block].defined()) gradient = gradient + pulls[block];
       at::Tensor y = outputs[block];
@@ -241,6 +261,7 @@ struct Learner::State {
         spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
     if (embedding.requires_grad()) {
       if (stream.defined()) gradient = torch_room::multiplied(gradient.to(compute_type()), stream.t());
+      if (spec.embedding_scale != 1) gradient = gradient * spec.embedding_scale;
       embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
       embedding.backward(embedding_gradient.to(embedding.scalar_type()));
     }
@@ -254,9 +275,7 @@ struct Learner::State {
     const at::ScalarType type = compute_type();
     const int64_t tokens = hidden.size(0), at_once = rows_at_once();
     const at::Tensor matrix = output.to(type), across = matrix.t();
-    const at::Tensor taught_hidden =
-        taught ? torch_room::rms_norm(stream.defined() ? torch_room::multiplied(teacher_hidden, stream.t()) : teacher_hidden,
-                                      teacher_norm, spec.norm_epsilon) : at::Tensor();
+    const at::Tensor taught_hidden = taught ? finish(teacher_ends, teacher_hidden) : at::Tensor();
     at::Tensor targets;
     HeadResult result;
     result.positions = static_cast<double>(tokens);

@@ -41,9 +41,9 @@ class TorchScorer final : public Scorer, public std::enable_shared_from_this<Tor
   void run_block(BlockRunner& runner, uint64_t block, Matrix& x, KeyValueCache& cache, size_t offset) const {
     if (blocks_.empty()) {
       const DenseWeights weights = load_block(*model_, block);
-      runner.run(BlockWeights(spec(), block, weights), x.data.data(), 1, x.rows, {}, &cache, offset);
+      runner.run(block, BlockWeights(spec(), block, weights), x.data.data(), 1, x.rows, {}, &cache, offset);
     } else {
-      runner.run(BlockWeights(spec(), block, blocks_[block]), x.data.data(), 1, x.rows, {}, &cache, offset);
+      runner.run(block, BlockWeights(spec(), block, blocks_[block]), x.data.data(), 1, x.rows, {}, &cache, offset);
     }
   }
 
@@ -74,7 +74,7 @@ class TorchScorer final : public Scorer, public std::enable_shared_from_this<Tor
 class TorchSession final : public ScorerSession {
  public:
   TorchSession(std::shared_ptr<const TorchScorer> scorer, size_t context)
-      : scorer_(std::move(scorer)), runner_(scorer_->spec()), caches_(scorer_->spec().layers), context_(context) {}
+      : scorer_(std::move(scorer)), runner_(scorer_->spec(), context), caches_(scorer_->spec().layers), context_(context) {}
 
   void feed(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) override {
     check_fed_ids(scorer_->spec(), ids, position_, context_);
@@ -90,7 +90,7 @@ class TorchSession final : public ScorerSession {
 
  private:
   void feed_piece(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) {
-    Matrix x = embed(scorer_->model(), ids);
+    Matrix x = embed(scorer_->model(), ids, 0, position_);
     for (uint64_t block = 0; block < scorer_->spec().layers; ++block)
       scorer_->run_block(runner_, block, x, caches_[block], position_);
     const size_t begin = position_;

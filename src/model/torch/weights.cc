@@ -2,9 +2,9 @@
 
 #include "base/error.h"
 #include "format/format.h"
-#include "model/torch/block.h"
 #include "model/torch/executor.h"
 #include "model/torch/gemm.h"
+#include "model/torch/kernels.h"
 
 namespace whit {
 namespace torch_room {
@@ -45,7 +45,7 @@ Matrix unpack_dense(const TensorView& view) {
 
 DenseWeights load_block(const Model& model, uint64_t block) {
   DenseWeights weights;
-  for (const auto& [name, shape] : torch_room::block_tensors(model.spec, block))
+  for (const auto& [name, shape] : block_tensors(model.spec, block))
     weights.emplace(name, torch_room::unpack(model, name, shape));
   return weights;
 }
@@ -61,15 +61,23 @@ Matrix from_stream(const ModelSpec& spec, MatrixView rows) {
   return out;
 }
 
-Matrix embed(const Model& model, std::span<const int32_t> ids) {
+Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset) {
   const ModelSpec& spec = model.spec;
   const TensorView view = model.need("token_embd.weight", {spec.vocabulary, spec.width});
+  const TensorView positions = spec.positions == PositionKind::learned ? model.find("position_embd.weight") : TensorView();
   Matrix rows(ids.size(), spec.width);
+  std::vector<float> position(spec.width);
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || static_cast<uint64_t>(ids[i]) >= spec.vocabulary)
       throw Error(ErrorKind::input, "a token id is outside the vocabulary", "position " + std::to_string(i),
                   std::to_string(ids[i]) + ", the vocabulary has " + std::to_string(spec.vocabulary));
-    unpack_rows(view, static_cast<uint64_t>(ids[i]), 1, std::span(rows.row(i), spec.width));
+    const std::span<float> row(rows.row(i), spec.width);
+    unpack_rows(view, static_cast<uint64_t>(ids[i]), 1, row);
+    if (spec.embedding_scale != 1)
+      for (float& value : row) value *= static_cast<float>(spec.embedding_scale);
+    if (!positions) continue;
+    unpack_rows(positions, learned_row(spec, offset + (length == 0 ? i : i % length)), 1, position);
+    for (size_t j = 0; j < row.size(); ++j) row[j] += position[j];
   }
   to_stream(spec, rows);
   return rows;
@@ -78,24 +86,21 @@ Matrix embed(const Model& model, std::span<const int32_t> ids) {
 Matrix final_norm(const Model& model, MatrixView hidden) {
   const ModelSpec& spec = model.spec;
   WHIT_CHECK(hidden.cols == spec.width);
-  const Matrix gain = torch_room::unpack(model, "output_norm.weight", {1, spec.width});
-  Matrix turned;
-  if (spec.stream_rotation) {
-    turned = from_stream(spec, hidden);
-    hidden = turned;
-  }
-  Matrix out(hidden.rows, hidden.cols);
-  torch_room::run_parallel(hidden.rows, 16, [&](size_t begin, size_t end, int) {
+  Matrix turned = from_stream(spec, hidden);
+  if (spec.norm_after) return turned;
+  const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
+  const std::vector<float> bias =
+      spec.norm == NormKind::layer ? model.vector("output_norm.bias", spec.width) : std::vector<float>();
+  torch_room::run_parallel(turned.rows, 16, [&](size_t begin, size_t end, int) {
     for (size_t t = begin; t < end; ++t)
-      torch_room::rms_norm(hidden.data + t * hidden.stride, gain.data.data(), spec.width, spec.norm_epsilon,
-                           out.row(t));
+      torch_room::norm(spec.norm, turned.row(t), gain.data(), bias.data(), spec.width, spec.norm_epsilon, turned.row(t));
   });
-  return out;
+  return turned;
 }
 
 std::vector<Matrix> torch_hidden_states(const Model& model, std::span<const int32_t> ids) {
   std::vector<Matrix> states;
-  Activations activations{1, ids.size(), embed(model, ids)};
+  Activations activations{1, ids.size(), embed(model, ids, ids.size())};
   for (uint64_t block = 0; block < model.spec.layers; ++block) {
     states.push_back(activations.values);
     run_block(model.spec, block, load_block(model, block), activations, {});

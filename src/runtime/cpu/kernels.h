@@ -18,6 +18,9 @@ inline constexpr size_t kFmaFlops = 12 * 16 * 2 * 64;
 // How the grid stores a group's minimum.
 enum class Zero : uint8_t { minimum, integer, symmetric };
 
+// What a network's hidden layer applies to each number; gelu in its exact form or as tanh (1606.08415).
+enum class Curve : uint8_t { silu, relu, gelu, gelu_tanh };
+
 // `decoded`: by the format's own decoder, a row at a time; for formats without kernels.
 enum class Storage : uint8_t { f32, f16, bf16, decoded, q8_0, q4_0, q4_1, grid, nm_sign };
 

@@ -44,31 +44,80 @@ HWY_INLINE V Silu(V x) {
   return hn::IfThenZeroElse(hn::Lt(x, low), value);
 }
 
-// kPairs: multiply by `up`.
-template <bool kPairs>
-HWY_INLINE void SiluLoop(const float* gate, const float* up, size_t n, float* out) {
+inline void layer_norm(const float* x, const float* gain, const float* bias, float epsilon, size_t n,
+                       float* out) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d);
+  auto sums = hn::Zero(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) sums = hn::Add(sums, hn::LoadU(d, x + i));
+  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  for (; i < n; ++i) sum += x[i];
+  const float mean = sum / static_cast<float>(n);
+  const auto middle = hn::Set(d, mean);
+  auto squares = hn::Zero(d);
+  for (i = 0; i + N <= n; i += N) {
+    const auto apart = hn::Sub(hn::LoadU(d, x + i), middle);
+    squares = hn::MulAdd(apart, apart, squares);
+  }
+  float square = hn::GetLane(hn::SumOfLanes(d, squares));
+  for (; i < n; ++i) square += (x[i] - mean) * (x[i] - mean);
+  const float factor = 1.0f / std::sqrt(square / static_cast<float>(n) + epsilon);
+  const auto f = hn::Set(d, factor);
+  for (i = 0; i + N <= n; i += N) {
+    const auto unit = hn::Mul(hn::Sub(hn::LoadU(d, x + i), middle), f);
+    hn::StoreU(hn::MulAdd(unit, hn::LoadU(d, gain + i), hn::LoadU(d, bias + i)), d, out + i);
+  }
+  for (; i < n; ++i) out[i] = (x[i] - mean) * factor * gain[i] + bias[i];
+}
+
+template <Curve kCurve, class V>
+HWY_INLINE V CurveOf(V x) {
+  const Floats d;
+  if constexpr (kCurve == Curve::silu) {
+    return Silu(x);
+  } else if constexpr (kCurve == Curve::relu) {
+    return hn::Max(x, hn::Zero(d));
+  } else if constexpr (kCurve == Curve::gelu_tanh) {
+    // x (1 + tanh u) / 2 = x / (1 + e^(-2u)) = silu(2u) x / (2u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+    const auto inner = hn::MulAdd(hn::Mul(hn::Mul(x, x), hn::Set(d, 0.044715f)), x, x);
+    const auto low = hn::Set(d, -88.0f);
+    const auto twice = hn::Max(hn::Mul(inner, hn::Set(d, 1.5957691216f)), low);
+    const auto value = hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(twice))));
+    return hn::IfThenZeroElse(hn::Le(twice, low), value);
+  } else {
+    HWY_ALIGN float buffer[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(x, d, buffer);
+    for (size_t i = 0; i < hn::Lanes(d); ++i) buffer[i] *= 0.5f * (1.0f + std::erf(buffer[i] * 0.70710678f));
+    return hn::Load(d, buffer);
+  }
+}
+
+template <Curve kCurve>
+HWY_INLINE void CurveLoop(const float* x, const float* up, size_t n, float* out) {
   const Floats d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
   for (; i + N <= n; i += N) {
-    const auto value = Silu(hn::LoadU(d, gate + i));
-    if constexpr (kPairs)
-      hn::StoreU(hn::Mul(value, hn::LoadU(d, up + i)), d, out + i);
-    else
-      hn::StoreU(value, d, out + i);
+    const auto value = CurveOf<kCurve>(hn::LoadU(d, x + i));
+    hn::StoreU(up ? hn::Mul(value, hn::LoadU(d, up + i)) : value, d, out + i);
   }
   if (i < n) {  // the rest through a padded register, so that it rounds like the others
-    HWY_ALIGN float buffer[16] = {};
-    std::memcpy(buffer, gate + i, (n - i) * sizeof(float));
-    hn::Store(Silu(hn::Load(d, buffer)), d, buffer);
-    for (size_t j = i; j < n; ++j) out[j] = kPairs ? buffer[j - i] * up[j] : buffer[j - i];
+    HWY_ALIGN float buffer[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::memcpy(buffer, x + i, (n - i) * sizeof(float));
+    hn::Store(CurveOf<kCurve>(hn::Load(d, buffer)), d, buffer);
+    for (size_t j = i; j < n; ++j) out[j] = up ? buffer[j - i] * up[j] : buffer[j - i];
   }
 }
 
-inline void silu_multiply(const float* gate, const float* up, size_t n, float* out) noexcept {
-  SiluLoop<true>(gate, up, n, out);
+inline void activate(Curve f, const float* x, const float* up, size_t n, float* out) noexcept {
+  switch (f) {
+    case Curve::silu: return CurveLoop<Curve::silu>(x, up, n, out);
+    case Curve::relu: return CurveLoop<Curve::relu>(x, up, n, out);
+    case Curve::gelu: return CurveLoop<Curve::gelu>(x, up, n, out);
+    case Curve::gelu_tanh: return CurveLoop<Curve::gelu_tanh>(x, up, n, out);
+  }
 }
-inline void silu(const float* x, size_t n, float* out) noexcept { SiluLoop<false>(x, nullptr, n, out); }
 
 inline void add(const float* x, size_t n, float* out) noexcept {
   const Floats d;
@@ -99,6 +148,23 @@ inline void rotate(const float* cosine, const float* sine, size_t dimensions, fl
     const float a = x[i], b = x[i + 1];
     x[i] = a * cosine[i] + b * sine[i];
     x[i + 1] = b * cosine[i + 1] + a * sine[i + 1];
+  }
+}
+
+inline void rotate_halves(const float* cosine, const float* sine, size_t dimensions, float* x) noexcept {
+  const Floats d;
+  const size_t N = hn::Lanes(d), half = dimensions / 2;
+  size_t i = 0;
+  for (; i + N <= half; i += N) {
+    const auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + half + i);
+    const auto c = hn::LoadU(d, cosine + i), s = hn::LoadU(d, sine + i);
+    hn::StoreU(hn::NegMulAdd(b, s, hn::Mul(a, c)), d, x + i);
+    hn::StoreU(hn::MulAdd(b, c, hn::Mul(a, s)), d, x + half + i);
+  }
+  for (; i < half; ++i) {
+    const float a = x[i], b = x[half + i];
+    x[i] = a * cosine[i] - b * sine[i];
+    x[half + i] = b * cosine[i] + a * sine[i];
   }
 }
 
@@ -279,11 +345,12 @@ inline float fma_burst(size_t rounds) noexcept {
 
 inline void fill_vectors(Kernels& kernels) {
   kernels.rms_norm = rms_norm;
-  kernels.silu_multiply = silu_multiply;
-  kernels.silu = silu;
+  kernels.layer_norm = layer_norm;
+  kernels.activate = activate;
   kernels.add = add;
   kernels.multiply = multiply;
   kernels.rotate = rotate;
+  kernels.rotate_halves = rotate_halves;
   kernels.hadamard = hadamard;
   kernels.softmax = softmax;
   kernels.quantize = quantize;

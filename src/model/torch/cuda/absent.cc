@@ -9,7 +9,7 @@ namespace {
 
 }  // namespace
 
-at::Tensor cuda_attention(const ModelSpec&, const at::Tensor&, size_t, size_t) { absent(); }
+at::Tensor cuda_attention(const ModelSpec&, uint64_t, const at::Tensor&, size_t, size_t) { absent(); }
 at::Tensor cuda_decode_attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) { absent(); }
 at::Tensor cuda_rms_norm(const at::Tensor&, const at::Tensor&, double) { absent(); }
 at::Tensor cuda_silu_multiply(const at::Tensor&) { absent(); }

@@ -7,21 +7,14 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/full_like.h>
 #include <ATen/ops/linalg_cholesky_ex.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/polar.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/view_as_complex.h>
-#include <ATen/ops/view_as_real.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -34,6 +27,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -45,33 +39,43 @@
 namespace whit::torch_room {
 namespace {
 
-// cos + i sin of every position and pair, [length, 1, half]; made once per model and length.
-at::Tensor rotary_table(const ModelSpec& spec, int64_t length) {
+// (cos, sin) of every position and pair of a block, [length, half, 2]; made once per base and length, since a recorded
+// step must find it where it was. No rotation: half is 0.
+at::Tensor rotary_table(const ModelSpec& spec, uint64_t block, int64_t length) {
+  struct Made {
+    std::vector<double> frequencies;
+    double factor;
+    int64_t length;
+    at::Tensor table;
+  };
   static std::mutex mutex;
-  static at::Tensor table;
-  static std::vector<double> made_for;
-  static double made_factor = 0;
-  const std::vector<double> frequencies = spec.inverse_frequencies();
+  static std::vector<Made> all;
+  const RotarySpec* rotary = spec.rotary_of(block);
+  const std::vector<double> frequencies =
+      rotary ? rotary->inverse_frequencies(static_cast<uint64_t>(length)) : std::vector<double>();
+  const double factor = rotary ? rotary->attention_factor : 1.0;
   const std::lock_guard lock(mutex);
-  if (!table.defined() || table.size(0) < length || made_for != frequencies ||
-      made_factor != spec.rotary.attention_factor) {
-    const at::Tensor angles =
-        at::arange(length, at::kDouble).unsqueeze(1) * at::from_blob(const_cast<double*>(frequencies.data()), {static_cast<int64_t>(frequencies.size())}, at::kDouble).unsqueeze(0);
-    const at::Tensor scaled = at::polar(at::full_like(angles, spec.rotary.attention_factor), angles);
-    table = scaled.to(at::kComplexFloat).unsqueeze(1).to(learning_at_device());
-    made_for = frequencies;
-    made_factor = spec.rotary.attention_factor;
+  for (const Made& made : all)
+    if (made.length == length && made.factor == factor && made.frequencies == frequencies) return made.table;
+  at::Tensor table;
+  if (rotary) {
+    const Angles angles = rotary_angles(*rotary, 0, length, static_cast<uint64_t>(length));
+    table = at::stack({angles.cosine.squeeze(1), angles.sine.squeeze(1)}, -1).contiguous();
+  } else {
+    table = at::empty({length, 0, 2}, at::TensorOptions(at::kFloat).device(learning_at_device()));
   }
-  return table.narrow(0, 0, length);
+  all.push_back({frequencies, factor, length, table});
+  return table;
 }
 
-// Pairs (2i, 2i + 1) of the rotated part of every head: x [sequences, length, heads, head_size].
-at::Tensor rotated(const ModelSpec& spec, const at::Tensor& x, const at::Tensor& table) {
-  const int64_t size = x.size(-1), turned = static_cast<int64_t>(spec.rotary.dimensions);
-  const at::Tensor part = turned == size ? x : x.narrow(-1, 0, turned);
-  const at::Tensor pairs = at::view_as_complex(part.to(at::kFloat).contiguous().unflatten(-1, {turned / 2, 2}));
-  const at::Tensor out = at::view_as_real(pairs * table).flatten(-2).to(x.scalar_type());
-  return turned == size ? out : at::cat({out, x.narrow(-1, turned, size - turned)}, -1);
+// unseen_keys() turned around, [length, length], made once like the table above.
+at::Tensor window_mask(uint64_t window, int64_t length, const at::Device& device) {
+  static std::mutex mutex;
+  static std::map<std::pair<uint64_t, int64_t>, at::Tensor> all;
+  const std::lock_guard lock(mutex);
+  at::Tensor& mask = all[{window, length}];
+  if (!mask.defined()) mask = unseen_keys(0, length, length, window, device).logical_not();
+  return mask;
 }
 
 void* stream_now() { return c10::cuda::getCurrentCUDAStream().stream(); }
@@ -105,13 +109,12 @@ class SiluMultiply : public torch::autograd::Function<SiluMultiply> {
 // Rotary positions and flash attention (2307.08691, LibTorch's) on whole rows of q, k and v.
 class FlashAttention : public torch::autograd::Function<FlashAttention> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows, const at::Tensor& table,
-                            int64_t length, int64_t heads, int64_t kv) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows, const at::Tensor& angles,
+                            int64_t length, int64_t heads, int64_t kv, bool halves, double scale) {
     const at::Tensor qkv = rows.contiguous();
     const int64_t size = qkv.size(1) / (heads + 2 * kv), s = qkv.size(0) / length;
-    const RotaryShape shape{qkv.size(0), length, heads, kv, size, table.size(-1)};
+    const RotaryShape shape{qkv.size(0), length, heads, kv, size, angles.size(-2), halves};
     at::Tensor turned = at::empty_like(qkv);
-    const at::Tensor angles = at::view_as_real(table).contiguous();
     const auto at_head = [&](int64_t head) { return static_cast<const char*>(qkv.data_ptr()) + 2 * head * size; };
     started(launch_rotary(at_head(0), qkv.size(1), at_head(heads), qkv.size(1), at_head(heads + kv), qkv.size(1),
                           angles.data_ptr<float>(), false, turned.data_ptr(), shape, stream_now()),
@@ -119,11 +122,13 @@ class FlashAttention : public torch::autograd::Function<FlashAttention> {
     const at::Tensor all = turned.view({s, length, heads + 2 * kv, size});
     const auto [q, k, v] = parts(all, heads, kv);
     auto [out, sums, cq, ck, mq, mk, seed, offset, mask] =
-        at::_scaled_dot_product_flash_attention(q, k, v, 0.0, /*is_causal=*/true, /*return_debug_mask=*/false);
+        at::_scaled_dot_product_flash_attention(q, k, v, 0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale);
     context->save_for_backward({turned, angles, out, sums, seed, offset});
     context->saved_data["length"] = length;
     context->saved_data["heads"] = heads;
     context->saved_data["kv"] = kv;
+    context->saved_data["halves"] = halves;
+    context->saved_data["scale"] = scale;
     return out.transpose(1, 2).reshape({s * length, heads * size});
   }
 
@@ -138,15 +143,15 @@ class FlashAttention : public torch::autograd::Function<FlashAttention> {
     const at::Tensor given = gradients.at(0).contiguous().view({s, length, heads, size}).transpose(1, 2);
     const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_backward(
         given, q, k, v, saved.at(2), saved.at(3), at::Tensor(), at::Tensor(), length, length, 0.0,
-        /*is_causal=*/true, saved.at(4), saved.at(5));
+        /*is_causal=*/true, saved.at(4), saved.at(5), context->saved_data["scale"].toDouble());
     const auto flat = [&](const at::Tensor& x) { return x.transpose(1, 2).contiguous(); };
     const at::Tensor a = flat(dq), b = flat(dk), c = flat(dv);
     at::Tensor gradient = at::empty_like(turned);
-    const RotaryShape shape{turned.size(0), length, heads, kv, size, angles.size(-2)};
+    const RotaryShape shape{turned.size(0), length, heads, kv, size, angles.size(-2), context->saved_data["halves"].toBool()};
     started(launch_rotary(a.data_ptr(), heads * size, b.data_ptr(), kv * size, c.data_ptr(), kv * size,
                           angles.data_ptr<float>(), true, gradient.data_ptr(), shape, stream_now()),
             "rotary, backwards");
-    return {gradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {gradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 
  private:
@@ -172,21 +177,26 @@ uint64_t cuda_peak_bytes() {
   return static_cast<uint64_t>(stats.allocated_bytes[0].peak);
 }
 
-at::Tensor cuda_attention(const ModelSpec& spec, const at::Tensor& qkv, size_t sequences, size_t length) {
+at::Tensor cuda_attention(const ModelSpec& spec, uint64_t block, const at::Tensor& qkv, size_t sequences,
+                          size_t length) {
   const auto s = static_cast<int64_t>(sequences), l = static_cast<int64_t>(length);
   const auto heads = static_cast<int64_t>(spec.heads), kv = static_cast<int64_t>(spec.kv_heads),
              size = static_cast<int64_t>(spec.head_size);
-  if (spec.sliding_window != 0)
-    throw Error(ErrorKind::usage, "a sliding window cannot be learned on CUDA yet", spec.family, "", "--device cpu");
-  const at::Tensor table = rotary_table(spec, l);
-  // What LibTorch's flash kernel takes without padding.
-  if (qkv.scalar_type() == at::kBFloat16 && size % 8 == 0 && size <= 256)
-    return FlashAttention::apply(qkv, table.squeeze(1), l, heads, kv);
+  const at::Tensor table = rotary_table(spec, block, l);
+  const uint64_t window = spec.block(block).window;
+  const bool windowed = window != 0 && window < length;
+  // What LibTorch's flash kernel takes without padding; it knows no window.
+  if (qkv.scalar_type() == at::kBFloat16 && size % 8 == 0 && size <= 256 && !windowed)
+    return FlashAttention::apply(qkv, table, l, heads, kv, spec.pairs == RotaryPairs::halves, spec.scale());
   const at::Tensor all = qkv.view({s, l, heads + 2 * kv, size});
-  const at::Tensor turned = rotated(spec, all.narrow(2, 0, heads + kv), table);
+  at::Tensor turned = all.narrow(2, 0, heads + kv);
+  if (table.size(1) > 0)
+    turned = turn_pairs(spec.pairs, turned, table.select(-1, 0).unsqueeze(1), table.select(-1, 1).unsqueeze(1));
   const at::Tensor q = turned.narrow(2, 0, heads).transpose(1, 2), k = turned.narrow(2, heads, kv).transpose(1, 2);
   const at::Tensor v = all.narrow(2, heads + kv, kv).transpose(1, 2);
-  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true, std::nullopt,
+  std::optional<at::Tensor> seen;
+  if (windowed) seen = window_mask(window, l, qkv.device());
+  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, seen, 0.0, /*is_causal=*/!windowed, spec.scale(),
                                                           /*enable_gqa=*/heads != kv);
   return out.transpose(1, 2).reshape({s * l, heads * size});
 }

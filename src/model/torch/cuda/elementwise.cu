@@ -34,7 +34,7 @@ __global__ void silu_multiply_backward(const __nv_bfloat16* both, const __nv_bfl
   both_gradient[at + width] = __float2bfloat16(given * gate * s);
 }
 
-// A thread a pair of neighbours.
+// A thread two elements of a head: a rotated pair, or two neighbours of the rest.
 __global__ void rotary(const __nv_bfloat16* q, int64_t q_stride, const __nv_bfloat16* k, int64_t k_stride,
                        const __nv_bfloat16* v, int64_t v_stride, const float* table, float direction,
                        __nv_bfloat16* out, RotaryShape shape, int64_t pairs, int64_t count) {
@@ -46,16 +46,19 @@ __global__ void rotary(const __nv_bfloat16* q, int64_t q_stride, const __nv_bflo
                               : head < shape.heads + shape.kv_heads
                                   ? k + row * k_stride + (head - shape.heads) * shape.size
                                   : v + row * v_stride + (head - shape.heads - shape.kv_heads) * shape.size;
-  float x = __bfloat162float(from[in_head]), y = __bfloat162float(from[in_head + 1]);
-  if (head < shape.heads + shape.kv_heads && in_head / 2 < shape.half) {
+  const bool turns = head < shape.heads + shape.kv_heads && in_head / 2 < shape.half;
+  const int64_t first = turns && shape.halves ? in_head / 2 : in_head,
+                second = turns && shape.halves ? first + shape.half : in_head + 1;
+  float x = __bfloat162float(from[first]), y = __bfloat162float(from[second]);
+  if (turns) {
     const float* turn = table + 2 * (row % shape.length * shape.half + in_head / 2);
     const float c = turn[0], s = turn[1] * direction, turned = x * c - y * s;
     y = x * s + y * c;
     x = turned;
   }
-  __nv_bfloat16* to = out + row * pairs * 2 + pair * 2;
-  to[0] = __float2bfloat16(x);
-  to[1] = __float2bfloat16(y);
+  __nv_bfloat16* to = out + row * pairs * 2 + head * shape.size;
+  to[first] = __float2bfloat16(x);
+  to[second] = __float2bfloat16(y);
 }
 
 // A block of threads a row.

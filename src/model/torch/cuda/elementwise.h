@@ -15,7 +15,8 @@ int launch_silu_multiply_backward(const void* both, const void* out_gradient, vo
 struct RotaryShape {
   int64_t rows, length;     // row r stands at position r % length
   int64_t heads, kv_heads;  // a row: heads of q, then of k (both rotated), then of v
-  int64_t size, half;       // of a head; pairs (2i, 2i + 1), i < half, are rotated, the rest stays
+  int64_t size, half;       // of a head; i < half pairs are rotated, the rest stays
+  bool halves;              // pairs (i, i + half) instead of (2i, 2i + 1)
 };
 // table [length, half] of float pairs (cos, sin). Reads q, k and v at strides of a row (in elements); writes whole rows.
 // `back` turns the other way.

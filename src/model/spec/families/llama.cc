@@ -1,0 +1,18 @@
+// Llama 1 to 3, SmolLM, SmolLM2 and many others: rms norms, gated silu, rotary positions, grouped heads.
+#include "model/spec/family.h"
+
+namespace whit {
+
+extern const Family kLlama;
+const Family kLlama = {
+    .gguf = "llama",
+    .model_type = "llama",
+    .architecture = "LlamaForCausalLM",
+    .names = {},
+    .model_tensors = common_model_tensors(),
+    .layer_tensors = common_layer_tensors(),
+    .ignored = {"rotary_emb.inv_freq"},
+    .refused = {"sliding_window", "layer_types"},
+};
+
+}  // namespace whit
