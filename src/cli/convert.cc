@@ -89,11 +89,33 @@ VerbBody declare_convert(CLI::App& app) {
 
 }  // namespace
 
-std::vector<ModelTensor> model_tensors(const Model& model) {
+Shape ModelTensor::shape() const {
+  Shape shape{0, parts[0].shape().cols};
+  if (is_vector()) {
+    shape = {1, 0};
+    for (const TensorView& part : parts) shape.cols += part.shape().cols;
+  } else {
+    for (const TensorView& part : parts) shape.rows += part.rows;
+  }
+  return shape;
+}
+
+std::vector<ModelTensor> model_tensors(const Model& model, const std::vector<JoinedTensor>& joined) {
+  std::map<std::string, const JoinedTensor*> by_part;
+  for (const JoinedTensor& one : joined)
+    for (const std::string& part : one.parts) by_part[part] = &one;
   std::vector<ModelTensor> tensors;
+  const auto add = [&](const std::string& name, const TensorView& view) {
+    const auto found = by_part.find(name);
+    if (found == by_part.end()) return tensors.push_back({name, {view}});
+    if (name != found->second->parts[0]) return;  // comes with the first one
+    ModelTensor whole{found->second->name, {}};
+    for (const std::string& part : found->second->parts) whole.parts.push_back(model.find(part));
+    tensors.push_back(std::move(whole));
+  };
   for (const StoredTensor& tensor : model.tensors) {
-    if (tensor.members.empty()) tensors.push_back({tensor.name, {&tensor, 0, tensor.shape.rows}});
-    for (const Member& member : tensor.members) tensors.push_back({member.name, {&tensor, member.begin, member.count}});
+    if (tensor.members.empty()) add(tensor.name, {&tensor, 0, tensor.shape.rows});
+    for (const Member& member : tensor.members) add(member.name, {&tensor, member.begin, member.count});
   }
   return tensors;
 }

@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "base/threads.h"
 #include "format/format.h"
+#include "model/spec/export.h"
 #include "model/spec/model.h"
 
 namespace whit {
@@ -27,14 +28,15 @@ struct Converted {
   std::vector<std::string> types;            // of each matrix
 };
 
-// A matrix or vector of the model under its GGUF name.
+// A matrix or vector of the output under its GGUF name: the parts one under the other, of a vector one after the other.
 struct ModelTensor {
   std::string name;
-  TensorView view;
-  bool is_vector() const { return view.tensor->dimensions == 1; }
+  std::vector<TensorView> parts;
+  bool is_vector() const { return parts[0].tensor->dimensions == 1; }
+  Shape shape() const;
 };
-// Members of stacks one by one, in the order of the file.
-std::vector<ModelTensor> model_tensors(const Model& model);
+// Members of stacks one by one, in the order of the file, but joined where outputs of the family have them joined.
+std::vector<ModelTensor> model_tensors(const Model& model, const std::vector<JoinedTensor>& joined);
 
 // Cuts tensors of these sizes into consecutive shards; returns the first tensor of each. ErrorKind::usage where there
 // are more shards than tensors, or one tensor is larger than a shard may be.

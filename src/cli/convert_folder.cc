@@ -12,7 +12,6 @@
 #include "data/tokenizer.h"
 #include "format/safetensors.h"
 #include "model/spec/export.h"
-#include "model/spec/tensor_names.h"
 
 namespace whit {
 namespace {
@@ -107,25 +106,56 @@ class NewFolder {
   bool overwrite_;
 };
 
-SafetensorsOutput output_of(const Model& model, const ModelTensor& tensor, const std::string& name,
-                            const DtypeRow& dtype, ThreadPool& pool, Progress& progress) {
+// Rows of the tensor as the folder has them, a few at a time.
+void write_rows(const Model& model, const Family& family, const ModelTensor& tensor, ThreadPool& pool,
+                Progress& progress, const std::function<void(std::span<const float>)>& sink) {
+  const uint64_t head = model.spec.head_size;  // rows change places inside a head only
+  const bool less_one = family.norms_less_one && tensor.name.ends_with("norm.weight");
+  for (const TensorView& part : tensor.parts) {
+    const uint64_t cols = part.shape().cols;
+    for (uint64_t begin = 0; begin < part.rows;) {
+      const uint64_t count = std::min(rows_at_a_time(part, head), part.rows - begin);
+      std::vector<float> rows = unpack_by_all(part, begin, count, pool);
+      if (tensor.is_vector()) {
+        std::vector<float> values(rows.size());
+        for (uint64_t i = 0; i < cols; ++i)
+          values[i] = rows[gguf_row_of_folder_row(model.spec, tensor.name, i)] - (less_one ? 1.0f : 0.0f);
+        sink(values);
+      } else {
+        for (uint64_t r = 0; r < count; ++r) {
+          const uint64_t row = gguf_row_of_folder_row(model.spec, tensor.name, begin + r) - begin;
+          sink(std::span(rows).subspan(row * cols, cols));
+        }
+      }
+      progress.advance(static_cast<double>(count * cols));
+      progress.check_interrupt();
+      begin += count;
+    }
+  }
+}
+
+SafetensorsOutput output_of(const Model& model, const Family& family, const ModelTensor& tensor,
+                            const std::string& name, const DtypeRow& dtype, ThreadPool& pool, Progress& progress) {
   SafetensorsOutput output;
   output.name = name;
   output.dtype = dtype.type;
-  const Shape shape = tensor.view.shape();
+  const Shape shape = tensor.shape();
   output.shape = tensor.is_vector() ? std::vector<uint64_t>{shape.cols} : std::vector<uint64_t>{shape.rows, shape.cols};
-  output.write = [&model, tensor, shape, &pool, &progress](const auto& sink) {
-    const uint64_t head = model.spec.head_size;  // rows change places inside a head only
-    for (uint64_t begin = 0; begin < shape.rows;) {
-      const uint64_t count = std::min(rows_at_a_time(tensor.view, head), shape.rows - begin);
-      const std::vector<float> rows = unpack_by_all(tensor.view, begin, count, pool);
-      for (uint64_t r = 0; r < count; ++r) {
-        const uint64_t row = gguf_row_of_folder_row(model.spec, tensor.name, begin + r) - begin;
-        sink(std::span(rows).subspan(row * shape.cols, shape.cols));
-      }
-      progress.advance(static_cast<double>(count * shape.cols));
-      progress.check_interrupt();
-      begin += count;
+  if (!family.transposed || tensor.is_vector() || !tensor.name.starts_with("blk.")) {
+    output.write = [&model, &family, tensor, &pool, &progress](const auto& sink) {
+      write_rows(model, family, tensor, pool, progress, sink);
+    };
+    return output;
+  }
+  std::swap(output.shape[0], output.shape[1]);
+  output.write = [&model, &family, tensor, shape, &pool, &progress](const auto& sink) {
+    std::vector<float> rows;
+    write_rows(model, family, tensor, pool, progress,
+               [&](std::span<const float> row) { rows.insert(rows.end(), row.begin(), row.end()); });
+    std::vector<float> column(shape.rows);
+    for (uint64_t c = 0; c < shape.cols; ++c) {
+      for (uint64_t r = 0; r < shape.rows; ++r) column[r] = rows[r * shape.cols + c];
+      sink(column);
     }
   };
   return output;
@@ -143,15 +173,16 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
   std::vector<SafetensorsOutput> tensors;
   std::vector<uint64_t> bytes;
   double weights = 0;
-  for (const ModelTensor& tensor : model_tensors(model)) {
-    if (tensor.name == "rope_freqs.weight") continue;  // said in config.json
-    const std::string name = gguf_to_folder_name(tensor.name);
+  const Family& family = folder_family(model);
+  for (const ModelTensor& tensor : model_tensors(model, joined_tensors(model.spec, family, true))) {
+    if (tensor.name.starts_with("rope_f")) continue;  // said in config.json
+    const std::string name = gguf_to_folder_name(family, tensor.name);
     if (name.empty())
       throw Error(ErrorKind::input, "a tensor has no name in a folder",
                   model.path.string() + ": tensor " + tensor.name);
-    tensors.push_back(output_of(model, tensor, name, dtype, pool, progress));
+    tensors.push_back(output_of(model, family, tensor, name, dtype, pool, progress));
     bytes.push_back(safetensors_bytes(tensors.back()));
-    weights += static_cast<double>(tensor.view.shape().count());
+    weights += static_cast<double>(tensor.shape().count());
     if (!tensor.is_vector()) converted.types.push_back(dtype.type);
   }
   const std::vector<size_t> starts = shard_starts(bytes, options);

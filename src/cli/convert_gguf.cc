@@ -31,11 +31,14 @@ std::vector<FormatPtr> read_types(const std::string& text) {
 
 FormatPtr choose_type(const ModelTensor& tensor, const std::vector<FormatPtr>& types) {
   if (tensor.is_vector()) return make_format("f32");
-  const FormatPtr& stored = tensor.view.tensor->format;
-  if (types.empty()) return stored->is_ggml() ? stored : make_format("f16");
+  const FormatPtr& stored = tensor.parts[0].tensor->format;
+  const bool alike = std::all_of(tensor.parts.begin(), tensor.parts.end(), [&](const TensorView& part) {
+    return part.tensor->format->label() == stored->label();
+  });
+  if (types.empty()) return stored->is_ggml() && alike ? stored : make_format("f16");
   for (size_t i = 0;; ++i) {
     try {
-      types[i]->check_shape(tensor.view.shape(), tensor.name);
+      types[i]->check_shape(tensor.shape(), tensor.name);
       return types[i];
     } catch (const Error& error) {
       if (i + 1 < types.size()) continue;
@@ -46,33 +49,41 @@ FormatPtr choose_type(const ModelTensor& tensor, const std::vector<FormatPtr>& t
   }
 }
 
-std::shared_ptr<const Packed> round_tensor(const ModelTensor& tensor, const FormatPtr& format, ThreadPool& pool,
-                                           Progress& progress) {
-  const TensorView& view = tensor.view;
+// The bytes of one part, row by row.
+std::vector<std::byte> round_part(const TensorView& view, const FormatPtr& format, ThreadPool& pool,
+                                  Progress& progress) {
   const uint64_t cols = view.shape().cols;
   progress.check_interrupt();
   if (view.tensor->format->label() == format->label() && !view.tensor->rotation) {
-    auto copy = std::make_shared<const Packed>(copy_packed(view));
     progress.advance(static_cast<double>(view.shape().count()));
-    return copy;
+    return copy_packed(view).parts.at(0);
   }
-  auto packed = std::make_shared<Packed>(Packed{format, view.shape(), {}});
-  packed->parts.emplace_back(format->bytes(view.shape()));
+  std::vector<std::byte> bytes(format->bytes(view.shape()));
   const uint64_t row_bytes = format->parts(view.shape())[0].row_bytes;
+  for (uint64_t begin = 0; begin < view.rows;) {
+    const uint64_t count = std::min(rows_at_a_time(view, 1), view.rows - begin);
+    const std::vector<float> rows = unpack_by_all(view, begin, count, pool);
+    pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
+      for (size_t r = first; r < last; ++r) {  // row by row: what is packed twice stays in the cache
+        const Packed row = pack_rounded(format, {1, cols}, std::span(rows).subspan(r * cols, cols));
+        std::copy(row.parts[0].begin(), row.parts[0].end(),
+                  bytes.begin() + static_cast<std::ptrdiff_t>((begin + r) * row_bytes));
+        progress.advance(static_cast<double>(cols));
+      }
+    });
+    progress.check_interrupt();
+    begin += count;
+  }
+  return bytes;
+}
+
+std::shared_ptr<const Packed> round_tensor(const ModelTensor& tensor, const FormatPtr& format, ThreadPool& pool,
+                                           Progress& progress) {
+  auto packed = std::make_shared<Packed>(Packed{format, tensor.shape(), {{}}});
   try {
-    for (uint64_t begin = 0; begin < view.rows;) {
-      const uint64_t count = std::min(rows_at_a_time(view, 1), view.rows - begin);
-      const std::vector<float> rows = unpack_by_all(view, begin, count, pool);
-      pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
-        for (size_t r = first; r < last; ++r) {  // row by row: what is packed twice stays in the cache
-          const Packed row = pack_rounded(format, {1, cols}, std::span(rows).subspan(r * cols, cols));
-          std::copy(row.parts[0].begin(), row.parts[0].end(),
-                    packed->parts[0].begin() + static_cast<std::ptrdiff_t>((begin + r) * row_bytes));
-          progress.advance(static_cast<double>(cols));
-        }
-      });
-      progress.check_interrupt();
-      begin += count;
+    for (const TensorView& part : tensor.parts) {
+      const std::vector<std::byte> bytes = round_part(part, format, pool, progress);
+      packed->parts[0].insert(packed->parts[0].end(), bytes.begin(), bytes.end());
     }
   } catch (const Error& error) {
     if (!error.where().empty()) throw;
@@ -109,11 +120,12 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
   std::vector<OutputTensor> tensors;
   std::vector<uint64_t> bytes;
   double weights = 0;
-  for (const ModelTensor& tensor : model_tensors(model)) {
+  const std::vector<JoinedTensor> joined = joined_tensors(model.spec, folder_family(model), false);
+  for (const ModelTensor& tensor : model_tensors(model, joined)) {
     OutputTensor output;
     output.name = tensor.name;
-    output.shape = tensor.view.shape();
-    output.dimensions = tensor.view.tensor->dimensions;
+    output.shape = tensor.shape();
+    output.dimensions = tensor.parts[0].tensor->dimensions;
     output.format = choose_type(tensor, types);
     output.load = [tensor, format = output.format, &pool, &progress] {
       return round_tensor(tensor, format, pool, progress);

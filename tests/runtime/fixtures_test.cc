@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "format/safetensors.h"
 #include "model/spec/model.h"
+#include "reference_models.h"
 #include "runtime/runtime.h"
 
 namespace whit {
@@ -49,7 +50,7 @@ Reference read_reference(const std::string& folder) {
   return reference;
 }
 
-class Fixtures : public testing::TestWithParam<const char*> {
+class Fixtures : public testing::TestWithParam<std::string> {
  protected:
   std::string folder() const { return std::string(WHIT_TESTS_DIR) + "/data/" + GetParam(); }
   // The reference of llama31_rope was computed after its model had been cast to bfloat16 and back, the buffer of
@@ -59,11 +60,12 @@ class Fixtures : public testing::TestWithParam<const char*> {
     const ModelPtr loaded = load_model(folder());
     if (std::string(GetParam()) != "llama31_rope") return loaded;
     auto copy = std::make_shared<Model>(*loaded);
-    const std::vector<double> exact = loaded->spec.inverse_frequencies();
-    copy->spec.rotary.frequency_divisors.clear();
-    const std::vector<double> base = copy->spec.inverse_frequencies();
+    RotarySpec& rotary = copy->spec.rotaries[0];
+    const std::vector<double> exact = rotary.inverse_frequencies();
+    rotary.frequency_divisors.clear();
+    const std::vector<double> base = rotary.inverse_frequencies();
     for (size_t i = 0; i < exact.size(); ++i)
-      copy->spec.rotary.frequency_divisors.push_back(
+      rotary.frequency_divisors.push_back(
           static_cast<float>(base[i] / bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])))));
     return copy;
   }
@@ -147,9 +149,8 @@ TEST_P(Fixtures, TruncateAndReset) {
   EXPECT_THROW(session->truncate(reference.ids.size() + 1), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, Fixtures,
-                         testing::Values("llama_gqa", "llama_tied_smollm", "llama31_rope", "llama2_sentencepiece"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(All, Fixtures, testing::ValuesIn(reference_models()),
+                         [](const auto& info) { return info.param; });
 
 TEST(Runtime, RefusesBadCalls) {
   ThreadPool pool(1);

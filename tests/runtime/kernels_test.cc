@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "base/rng.h"
 #include "format/binary_groups.h"
@@ -180,6 +181,21 @@ struct Level {
   cpu::Kernels kernels;
   std::string name;
 };
+struct CurveCase {
+  const char* name;
+  cpu::Curve curve;
+  double (*function)(double);
+  double relative;  // error in eps; that of a power of e grows with the power
+};
+std::vector<CurveCase> curves() {
+  return {{"silu", cpu::Curve::silu, [](double v) { return v / (1 + std::exp(-v)); }, 8},
+          {"relu", cpu::Curve::relu, [](double v) { return std::max(v, 0.0); }, 0},
+          {"gelu", cpu::Curve::gelu, [](double v) { return 0.5 * v * std::erfc(-v / std::sqrt(2.0)); }, 8},
+          {"gelu_tanh", cpu::Curve::gelu_tanh,
+           [](double v) { return v / (1 + std::exp(-2 * std::sqrt(2 / std::numbers::pi) * (v + 0.044715 * v * v * v))); },
+           400}};
+}
+
 std::vector<Level> all_levels() {
   std::vector<Level> levels;
   for (const std::string& name : cpu::levels()) levels.push_back({cpu::kernels_of(name), name});
@@ -487,13 +503,25 @@ TEST(Kernels, Vectors) {
         level.kernels.add(x, n, to);
         check(
             "add", [&](size_t i) { return double{x[i]} + y[i]; }, 1);
-        const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
-        level.kernels.silu(x, n, to);
-        check(
-            "silu", [&](size_t i) { return silu(x[i]); }, 8);
-        level.kernels.silu_multiply(x, y, n, to);
-        check(
-            "silu_multiply", [&](size_t i) { return silu(x[i]) * y[i]; }, 9);
+        for (const auto& [name, curve, function, relative] : curves()) {
+          // 1 + erf cancels below 0: an error of eps there is one of eps |x|.
+          const double absolute = curve == cpu::Curve::gelu ? 1 : 0;
+          level.kernels.activate(curve, x, nullptr, n, to);
+          for (size_t i = 0; i < n; ++i) {
+            const double want = function(x[i]);
+            ASSERT_NEAR(to[i], want, kEps * (relative * std::abs(want) + absolute * std::abs(x[i])) + 1e-36)
+                << name << " " << level.name << " " << x[i];
+            to[i] = 7.0f;
+          }
+          level.kernels.activate(curve, x, y, n, to);
+          for (size_t i = 0; i < n; ++i) {
+            const double want = function(x[i]) * y[i];
+            ASSERT_NEAR(to[i], want, kEps * ((relative + 1) * std::abs(want) + absolute * std::abs(double{x[i]} * y[i])) + 1e-36)
+                << name << " " << level.name << " " << x[i];
+            to[i] = 7.0f;
+          }
+          ASSERT_EQ(out[shift + n], 7.0f) << name << " " << level.name << " " << n;
+        }
         double squares = 0;
         for (size_t i = 0; i < n; ++i) squares += double{x[i]} * x[i];
         const double factor = 1 / std::sqrt(squares / static_cast<double>(std::max<size_t>(n, 1)) + 1e-5);
@@ -501,6 +529,18 @@ TEST(Kernels, Vectors) {
           level.kernels.rms_norm(x, y, 1e-5f, n, to);
           check(
               "rms_norm", [&](size_t i) { return x[i] * factor * y[i]; }, static_cast<double>(n + 8));
+          double mean = 0, variance = 0, largest = 0;
+          for (size_t i = 0; i < n; ++i) mean += x[i] / static_cast<double>(n), largest = std::max(largest, std::abs(double{x[i]}));
+          for (size_t i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+          const double unit = 1 / std::sqrt(variance + 1e-5);
+          level.kernels.layer_norm(x, y, y, 1e-5f, n, to);
+          for (size_t i = 0; i < n; ++i) {
+            ASSERT_NEAR(to[i], (x[i] - mean) * unit * y[i] + y[i],
+                        static_cast<double>(n + 8) * kEps * std::abs(y[i]) * (1 + largest * unit) * 4)
+                << "layer_norm " << level.name << " " << n;
+            to[i] = 7.0f;
+          }
+          ASSERT_EQ(out[shift + n], 7.0f) << "layer_norm " << level.name << " " << n;
         }
         double dot = 0, bound = 0;
         for (size_t i = 0; i < n; ++i) dot += double{x[i]} * y[i], bound += std::abs(double{x[i]} * y[i]);
@@ -539,21 +579,32 @@ TEST(Kernels, Vectors) {
           ASSERT_NEAR(turned[i + 1], x[i] * double{sine[i + 1]} + x[i + 1] * double{cosine[i]}, 2 * kEps * size);
         }
         ASSERT_EQ(turned[n], 7.0f);
+        // and of halves
+        std::copy_n(x, n, turned.begin());
+        level.kernels.rotate_halves(cosine.data(), sine.data(), even, turned.data());
+        for (size_t i = 0; i < even / 2; ++i) {
+          const double a = x[i], b = x[i + even / 2], size = std::abs(a) + std::abs(b);
+          ASSERT_NEAR(turned[i], a * cosine[i] - b * sine[i], 2 * kEps * size);
+          ASSERT_NEAR(turned[i + even / 2], b * cosine[i] + a * sine[i], 2 * kEps * size);
+        }
+        ASSERT_EQ(turned[n], 7.0f);
       }
 }
 
 // Large arguments: no overflow to NaN.
-TEST(Kernels, SiluOfExtremes) {
+TEST(Kernels, CurvesOfExtremes) {
   const std::vector<float> x = {-1e30f, -200.0f, -88.0f, 0.0f, 88.0f, 200.0f, 1e30f};
   for (const Level& level : all_levels()) {
     std::vector<float> out(x.size());
-    level.kernels.silu(x.data(), x.size(), out.data());
-    for (size_t i = 0; i < x.size(); ++i) {
-      EXPECT_FALSE(std::isnan(out[i])) << level.name << " " << x[i];
-      if (x[i] >= 0)
-        EXPECT_FLOAT_EQ(out[i], x[i]) << level.name;
-      else
-        EXPECT_NEAR(out[i], 0, 1e-30) << level.name;
+    for (const auto& [name, curve, function, relative] : curves()) {
+      level.kernels.activate(curve, x.data(), nullptr, x.size(), out.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        EXPECT_FALSE(std::isnan(out[i])) << name << " " << level.name << " " << x[i];
+        if (x[i] >= 0)
+          EXPECT_FLOAT_EQ(out[i], x[i]) << name << " " << level.name;
+        else
+          EXPECT_NEAR(out[i], 0, 1e-30) << name << " " << level.name;
+      }
     }
   }
 }
@@ -569,7 +620,8 @@ TEST(Kernels, AttentionAgainstPlain) {
     spec.heads = c.heads;
     spec.kv_heads = c.kv_heads;
     spec.head_size = c.head_size;
-    spec.sliding_window = c.window;
+    spec.blocks.resize(spec.layers);
+    for (BlockSpec& block : spec.blocks) block.window = c.window;
     const size_t total = 77, kv = c.kv_heads * c.head_size, q = c.heads * c.head_size;
     std::vector<float> keys(total * kv), values(total * kv), queries(total * q);
     for (auto* all : {&keys, &values, &queries})

@@ -270,8 +270,8 @@ void split_fused(Model& model, const Family& family) {
       unpack_rows({&tensor, 0, 1}, 0, 1, values);
       std::span<const float> rest = values;
       for (size_t m = 0; m < fused->members.size(); ++m) {
-        const std::string& weight = fused->members[m];
-        tensors.push_back(made_vector(weight.substr(0, weight.rfind('.')) + ".bias", rest.first(fused->member_rows[m])));
+        const std::string& name = fused->members[m];
+        tensors.push_back(made_vector(name.substr(0, name.rfind('.')) + ".bias", rest.first(fused->member_rows[m])));
         rest = rest.subspan(fused->member_rows[m]);
       }
     }

@@ -47,8 +47,13 @@ TEST(MergeRotations, RefusesWhatHasNoSuchForm) {
   const ModelPtr once = basis->change(stories());
   EXPECT_THROW(basis->change(once), Error);
   auto biased = std::make_shared<Model>(*stories());
-  biased->spec.attention_bias = true;
+  biased->spec.biases = {"attn_output"};
   EXPECT_THROW(basis->change(biased), Error);
+  biased->spec.biases = {"attn_v"};
+  EXPECT_THROW(basis->change(biased), Error);
+  auto other = std::make_shared<Model>(*stories());
+  other->spec.branch_norms = true;
+  EXPECT_THROW(basis->change(other), Error);
   EXPECT_THROW(make_basis("merge_rotations", {{"stream", false}, {"values", false}}), Error);
   EXPECT_THROW(turn_stream(stories(), make_rotation(32, 0, 0, "test")), Error);
 }

@@ -112,7 +112,7 @@ TEST(Container, CopiesOfEverySourceHoldTheSameWeightsInGgufOrder) {
     EXPECT_EQ(copy->metadata.string("general.architecture"), "llama");
     EXPECT_EQ(copy->metadata.string("whit.manifest"), R"({"recipe":{}})");
     EXPECT_EQ(copy->spec.weights(), model->spec.weights());
-    EXPECT_EQ(copy->spec.rotary.frequency_divisors, model->spec.rotary.frequency_divisors);
+    EXPECT_EQ(copy->spec.rotaries[0].frequency_divisors, model->spec.rotaries[0].frequency_divisors);
     for (const StoredTensor& tensor : copy->tensors)
       EXPECT_EQ(all_rows(*copy, tensor.name), all_rows(*model, tensor.name)) << tensor.name;
     if (!copy->spec.tied_output) EXPECT_EQ(all_rows(*copy, "output.weight"), all_rows(*model, "output.weight"));

@@ -39,7 +39,7 @@ TEST(LoadFolder, Fixtures) {
     EXPECT_EQ(model->spec.width, 64u);
     EXPECT_EQ(model->spec.head_size, 16u);
     EXPECT_EQ(model->spec.tied_output, std::string(name) == "llama_tied_smollm");
-    EXPECT_EQ(model->spec.rotary.frequency_divisors.size(), std::string(name) == "llama31_rope" ? 8u : 0u);
+    EXPECT_EQ(model->spec.rotaries[0].frequency_divisors.size(), std::string(name) == "llama31_rope" ? 8u : 0u);
     EXPECT_EQ(model->metadata.string("general.name"), name);
     EXPECT_TRUE(model->tokenizer_files.contains("tokenizer.json"));
     EXPECT_FALSE(model->content_hash.empty());
@@ -103,12 +103,11 @@ TEST(Config, BothSpellingsOfRotaryParameters) {
 
 TEST(Config, WhatIsUnknownIsRefusedByName) {
   const std::vector<std::tuple<std::string, nlohmann::json, std::string>> cases = {
-      {"model_type", "qwen2", "\"qwen2\""},
+      {"model_type", "mamba", "\"mamba\""},
+      {"model_type", "qwen2", "LlamaForCausalLM"},
       {"model_type", nullptr, "nothing"},
       {"architectures", {"LlamaForSequenceClassification"}, "LlamaForSequenceClassification"},
       {"hidden_act", "gelu", "\"gelu\""},
-      {"attention_bias", true, "true"},
-      {"mlp_bias", true, "true"},
       {"hidden_size", -64, "-64"},
       {"hidden_size", 66, "4"},
       {"hidden_size", "64", "\"64\""},
@@ -119,7 +118,8 @@ TEST(Config, WhatIsUnknownIsRefusedByName) {
       {"rms_norm_eps", -1, "-1"},
       {"head_dim", 15, "15"},
       {"rope_theta", 0, "0"},
-      {"rope_scaling", {{"type", "yarn"}, {"factor", 2}}, "yarn"},
+      {"rope_scaling", {{"type", "yarn"}, {"factor", 2}, {"mscale", 1}}, "1"},
+      {"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 2}}}, "[1,2]"},
       {"rope_scaling", {{"rope_type", "dynamic"}}, "dynamic"},
       {"rope_scaling", {{"type", "linear"}}, "nothing"},
       {"rope_scaling", {{"type", "llama3"}, {"factor", 8}}, "nothing"},
@@ -253,17 +253,22 @@ TEST(LoadGguf, CutAndForeignFiles) {
 // ---- the description ----
 
 TEST(Spec, InverseFrequencies) {
-  ModelSpec spec;
-  spec.rotary.theta = 10000;
-  spec.rotary.dimensions = 8;
-  EXPECT_EQ(spec.inverse_frequencies()[0], 1.0);
-  EXPECT_NEAR(spec.inverse_frequencies()[3], 1e-3, 1e-18);
-  spec.rotary.frequency_divisors = {1, 2, 4, 8};
-  EXPECT_NEAR(spec.inverse_frequencies()[3], 1e-3 / 8, 1e-18);
+  RotarySpec rotary;
+  rotary.theta = 10000;
+  rotary.dimensions = 8;
+  EXPECT_EQ(rotary.inverse_frequencies()[0], 1.0);
+  EXPECT_NEAR(rotary.inverse_frequencies()[3], 1e-3, 1e-18);
+  rotary.frequency_divisors = {1, 2, 4, 8};
+  EXPECT_NEAR(rotary.inverse_frequencies()[3], 1e-3 / 8, 1e-18);
+  rotary.long_divisors = {10, 10, 10, 10};
+  rotary.original_context = 64;
+  EXPECT_NEAR(rotary.inverse_frequencies(64)[3], 1e-3 / 8, 1e-18);
+  EXPECT_NEAR(rotary.inverse_frequencies(65)[3], 1e-4, 1e-18);
 }
 
 TEST(Spec, UnitsCoverAllWeights) {
-  for (const char* name : {"models/stories260K.gguf", "llama_gqa", "llama_tied_smollm"}) {
+  for (const std::string name : {"models/stories260K.gguf", "llama_gqa", "llama_tied_smollm", "gpt2", "opt_post",
+                                 "qwen2_bias", "qwen3_qknorm"}) {
     const ModelPtr model = load_model(kData / name);
     uint64_t weights = 0;
     for (const StoredTensor& tensor : model->tensors)

@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/options.h"
 #include "format/safetensors.h"
+#include "reference_models.h"
 
 namespace whit {
 namespace {
@@ -20,8 +21,8 @@ namespace {
 // formula they differ by up to 4e-3.) The test of the executor takes the frequencies that the reference took.
 ModelPtr with_bfloat16_frequencies(const Model& model) {
   auto copy = std::make_shared<Model>(model);
-  RotarySpec& rotary = copy->spec.rotary;
-  const std::vector<double> exact = copy->spec.inverse_frequencies();
+  RotarySpec& rotary = copy->spec.rotaries[0];
+  const std::vector<double> exact = rotary.inverse_frequencies();
   for (size_t i = 0; i < exact.size(); ++i) {
     const float rounded = bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])));
     rotary.frequency_divisors[i] = static_cast<float>(
@@ -165,8 +166,7 @@ TEST_P(Fixtures, SessionsCanBeCutBackAndReset) {
   session->feed(ids, 20, [](size_t, std::span<const float>) { ADD_FAILURE() << "no row was asked for"; });
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, Fixtures,
-                         ::testing::Values("llama_gqa", "llama_tied_smollm", "llama31_rope", "llama2_sentencepiece"));
+INSTANTIATE_TEST_SUITE_P(All, Fixtures, ::testing::ValuesIn(reference_models()));
 
 }  // namespace
 }  // namespace whit
