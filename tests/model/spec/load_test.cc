@@ -86,10 +86,10 @@ TEST(Config, BothSpellingsOfRotaryParameters) {
   five["rope_parameters"]["rope_type"] = "llama3";
   five["rope_parameters"]["rope_theta"] = 500000.0;
   const FolderConfig a = read_config(four, "c", "n"), b = read_config(five, "c", "n");
-  EXPECT_EQ(a.rope_freqs, b.rope_freqs);
-  ASSERT_EQ(a.rope_freqs.size(), 8u);
-  EXPECT_EQ(a.rope_freqs.front(), 1.0f);  // a wavelength of 2 pi is short
-  EXPECT_EQ(a.rope_freqs.back(), 8.0f);   // one of 2 pi 500000^(7/8) is long
+  EXPECT_EQ(a.divisors.at("rope_freqs.weight"), b.divisors.at("rope_freqs.weight"));
+  ASSERT_EQ(a.divisors.at("rope_freqs.weight").size(), 8u);
+  EXPECT_EQ(a.divisors.at("rope_freqs.weight").front(), 1.0f);  // a wavelength of 2 pi is short
+  EXPECT_EQ(a.divisors.at("rope_freqs.weight").back(), 8.0f);   // one of 2 pi 500000^(7/8) is long
   EXPECT_EQ(a.metadata.number("llama.rope.freq_base"), 500000.0);
 
   nlohmann::json linear = right_config();
