@@ -233,12 +233,14 @@ void read_rotary(const Keys& keys, const std::string& where, uint64_t context, F
   const Keys full(object ? *object : kNone, inner);
 
   const double theta = full.number("rope_theta", keys.number("rope_theta", family.theta));
-  const double part = full.number("partial_rotary_factor", keys.number("partial_rotary_factor", 1.0));
+  const Keys& part_of = full.find("partial_rotary_factor") ? full : keys;
+  const double part = part_of.number("partial_rotary_factor", 1.0);
   const auto dimensions = static_cast<uint64_t>(static_cast<double>(config.head_size) * part);
   if (part > 1 || dimensions == 0 || dimensions % 2 != 0)
-    keys.refuse("so many elements of a head cannot be rotated", part == 1 ? "head_dim" : "partial_rotary_factor");
+    (part == 1 ? keys : part_of)
+        .refuse("so many elements of a head cannot be rotated", part == 1 ? "head_dim" : "partial_rotary_factor");
   if (dimensions != config.head_size && family.pairs == RotaryPairs::neighbours)
-    keys.refuse("only heads that are rotated as a whole are supported in this family", "partial_rotary_factor");
+    part_of.refuse("only heads that are rotated as a whole are supported in this family", "partial_rotary_factor");
   config.metadata.set(prefix + "rope.dimension_count", static_cast<uint32_t>(dimensions));
   config.metadata.set(prefix + "rope.freq_base", static_cast<float>(theta));
   if (family.two_rotaries) config.metadata.set(prefix + "rope.freq_base_swa", static_cast<float>(window_theta));

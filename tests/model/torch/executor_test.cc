@@ -23,6 +23,7 @@ ModelPtr with_bfloat16_frequencies(const Model& model) {
   auto copy = std::make_shared<Model>(model);
   RotarySpec& rotary = copy->spec.rotaries[0];
   const std::vector<double> exact = rotary.inverse_frequencies();
+  rotary.frequency_divisors.resize(exact.size());
   for (size_t i = 0; i < exact.size(); ++i) {
     const float rounded = bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])));
     rotary.frequency_divisors[i] = static_cast<float>(
@@ -40,7 +41,7 @@ struct Reference {
   explicit Reference(const std::string& name) {
     const std::filesystem::path folder = std::filesystem::path(WHIT_TESTS_DIR) / "data" / name;
     model = load_model(folder);
-    if (name == "llama31_rope") model = with_bfloat16_frequencies(*model);
+    if (has_bfloat16_frequencies(name)) model = with_bfloat16_frequencies(*model);
     tensors = SafetensorsFile::open(folder / "reference.safetensors");
     json = Json::parse(read_file(folder / "reference.json"));
     const auto* entry = tensors.find("input_ids");
