@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/tokenizer.h"
+#include "model/spec/export.h"
 
 namespace whit {
 namespace {
@@ -156,6 +157,42 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
   return plan;
 }
 
+namespace {
+
+// Of an ordinary GGUF: what the family's files have in one tensor becomes one. Rows of ggml types, and vectors of F32,
+// simply follow each other.
+void join_tensors(std::vector<OutputTensor>& tensors, const std::vector<JoinedTensor>& joined) {
+  for (const JoinedTensor& one : joined) {
+    const auto named = [&](const std::string& name) {
+      return std::find_if(tensors.begin(), tensors.end(), [&](const OutputTensor& t) { return t.name == name; });
+    };
+    OutputTensor whole = *named(one.parts.front());
+    std::vector<OutputTensor> parts;
+    for (const std::string& name : one.parts) {
+      parts.push_back(*named(name));
+      if (parts.size() > 1) {
+        if (whole.dimensions == 1)
+          whole.shape.cols += parts.back().shape.cols;
+        else
+          whole.shape.rows += parts.back().shape.rows;
+      }
+    }
+    whole.name = one.name;
+    whole.load = [parts, shape = whole.shape, format = whole.format] {
+      auto packed = std::make_shared<Packed>(Packed{format, shape, {{}}});
+      for (const OutputTensor& part : parts) {
+        const auto from = part.load();
+        packed->parts[0].insert(packed->parts[0].end(), from->parts.at(0).begin(), from->parts.at(0).end());
+      }
+      return packed;
+    };
+    *named(one.parts.front()) = std::move(whole);
+    for (size_t i = 1; i < one.parts.size(); ++i) tensors.erase(named(one.parts[i]));
+  }
+}
+
+}  // namespace
+
 OutputFrame::OutputFrame(const Model& model) : model_(model), metadata_(model.metadata) {
   if (model.tokenizer_files.empty()) return;
   const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
@@ -208,6 +245,12 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
                                      [&](const Member& member) { return in_units.count(member.name) > 0; });
     if (stacked || in_units.count(tensor.name)) continue;
+    if (tensor.dimensions == 2 && tensor.format->is_ggml()) {  // learned positions: as they are
+      output.tensors.push_back({tensor.name, tensor.shape, 2, {}, tensor.format, [&tensor] {
+                                  return std::make_shared<const Packed>(copy_packed({&tensor, 0, tensor.shape.rows}));
+                                }});
+      continue;
+    }
     output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor, replaced] {
                                 std::vector<float> values(tensor.shape.count());
                                 if (const auto other = replaced.find(tensor.name); other != replaced.end())
@@ -218,7 +261,10 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
                                     pack_dense(make_format("f32"), tensor.shape, values));
                               }});
   }
-  if (output.is_ours()) output.tokenizer = frame.tokenizer();
+  if (output.is_ours())
+    output.tokenizer = frame.tokenizer();
+  else
+    join_tensors(output.tensors, joined_tensors(frame.model().spec, folder_family(frame.model()), false));
   return output;
 }
 

@@ -53,9 +53,6 @@ Reference read_reference(const std::string& folder) {
 class Fixtures : public testing::TestWithParam<std::string> {
  protected:
   std::string folder() const { return std::string(WHIT_TESTS_DIR) + "/data/" + GetParam(); }
-  // The reference of llama31_rope was computed after its model had been cast to bfloat16 and back, the buffer of
-  // inverse frequencies included, so it is compared with a model whose frequencies are rounded alike. Loading does not
-  // round them: that would be wrong for every real file.
   ModelPtr model() const {
     const ModelPtr loaded = load_model(folder());
     if (!has_bfloat16_frequencies(GetParam())) return loaded;

@@ -16,9 +16,8 @@
 namespace whit {
 namespace {
 
-// The reference of llama31_rope was computed after its model had been cast to bfloat16 and back, buffers included: its
-// inverse frequencies have 8 bits. (Rounded so, the hidden states agree to 2e-6; with the exact frequencies of the
-// formula they differ by up to 4e-3.) The test of the executor takes the frequencies that the reference took.
+// The frequencies that such a reference took. (So rounded, the hidden states agree to 2e-6; with the exact frequencies of
+// the formula they differ by up to 4e-3.)
 ModelPtr with_bfloat16_frequencies(const Model& model) {
   auto copy = std::make_shared<Model>(model);
   RotarySpec& rotary = copy->spec.rotaries[0];

@@ -39,7 +39,7 @@ inline std::vector<BlockCase> block_cases() {
   cases.push_back({"partly rotated", spec});
   spec.pairs = RotaryPairs::halves;
   spec.head_norms = true;
-  cases.push_back({"halves, norms of heads", spec});
+  cases.push_back({"halves and norms of heads", spec});
   spec = plain;
   spec.blocks.resize(2);
   for (BlockSpec& block : spec.blocks) block.window = 5;
@@ -50,14 +50,14 @@ inline std::vector<BlockCase> block_cases() {
   for (BlockSpec& block : spec.blocks) block.rotary = 1;
   spec.branch_norms = true;
   spec.activation = Activation::gelu_tanh;
-  cases.push_back({"window with its own rotary base, norms of branches", spec});
+  cases.push_back({"window with its own rotary base and norms of branches", spec});
   spec = plain;
   spec.biases = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
   cases.push_back({"biases", spec});
   spec.biases = {"attn_q", "attn_k", "attn_v"};
   spec.blocks.resize(2);
   for (BlockSpec& block : spec.blocks) block.rotated = false;
-  cases.push_back({"some biases, not rotated", spec});
+  cases.push_back({"some biases and not rotated", spec});
   spec = plain;
   spec.gated = false;
   cases.push_back({"not gated", spec});
