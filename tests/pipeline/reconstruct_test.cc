@@ -69,8 +69,8 @@ class ReconstructTest : public tests::FolderTest {
   static std::vector<double> block_errors(const std::filesystem::path& file, const CalibrationWindows& windows) {
     const ModelPtr original = load_model(kStories), made = load_model(file);
     const std::vector<int32_t> ids = windows.ids();
-    Activations a{windows.windows.size(), windows.context, embed(*original, ids)}, b = a;
-    b.values = embed(*made, ids);
+    Activations a{windows.windows.size(), windows.context, embed(*original, ids, windows.context)}, b = a;
+    b.values = embed(*made, ids, windows.context);
     std::vector<double> errors;
     for (uint64_t block = 0; block < original->spec.layers; ++block) {
       run_block(original->spec, block, load_block(*original, block), a, {});

@@ -62,7 +62,7 @@ Outcome outcome_of(const Model& model) {
       if (i == 0) out.first = out.again;
     }
   }
-  Activations stream{4, 64, embed(model, ids)};
+  Activations stream{4, 64, embed(model, ids, 64)};
   Grams grams;
   run_block(model.spec, 0, load_block(model, 0), stream, grams.hook());
   for (const char* kind : {"attn_qkv", "attn_output", "ffn_gate_up", "ffn_down"}) out.grams[kind] = grams.mean(kind).gram;
