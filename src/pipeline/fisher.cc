@@ -35,10 +35,16 @@ MatrixView slice(MatrixView matrix, size_t begin, size_t count) {
   return {matrix.data + begin * matrix.stride, count, matrix.cols, matrix.stride};
 }
 
-// d loss / d x of the model's final norm for each row: y = gain * z (+ bias), z = (x - m) / sqrt(mean((x - m)^2) + epsilon),
+// d loss / d x of what final_norm() does, the projection out included, and of the model's final norm for each row: y = gain * z (+ bias), z = (x - m) / sqrt(mean((x - m)^2) + epsilon),
 // m the row's mean for a layer norm, 0 for an rms norm. Without such a norm y is x.
 Matrix norm_backward(const Model& model, const Matrix& x, Matrix y_gradient) {
   const ModelSpec& spec = model.spec;
+  if (spec.projects()) {
+    const Matrix out = unpack_dense(model.need("project_out.weight", {spec.embedding_width, spec.width}));
+    Matrix pulled(y_gradient.rows, spec.width);
+    multiply_add(1.0f, y_gradient, out, false, pulled.data.data(), spec.width);
+    y_gradient = std::move(pulled);
+  }
   if (spec.norm_after) return y_gradient;
   const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
   const bool centred = spec.norm == NormKind::layer;
@@ -71,8 +77,8 @@ Activations embed_windows(const Model& model, const CalibrationWindows& windows)
 OutputRows original_output(const Model& model) {
   return [&model](const std::function<void(uint64_t, MatrixView)>& visit) {
     const TensorView view = model.need(model.spec.tied_output ? "token_embd.weight" : "output.weight",
-                                       {model.spec.vocabulary, model.spec.width});
-    Matrix rows(std::min(kOutputSlice, view.rows), model.spec.width);
+                                       {model.spec.vocabulary, model.spec.embedded()});
+    Matrix rows(std::min(kOutputSlice, view.rows), model.spec.embedded());
     for (uint64_t begin = 0; begin < view.rows; begin += kOutputSlice) {
       const uint64_t count = std::min(kOutputSlice, view.rows - begin);
       unpack_rows(view, begin, count, std::span(rows.data).first(count * rows.cols));
@@ -121,7 +127,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
   // d(-log p(label)) / d(normed hidden) = (p - onehot(label)) output, label drawn from p.
   progress.begin("sensitivity: output", static_cast<double>(tokens));
   const OutputRows output = original_output(model);
-  Matrix gradient(tokens, spec.width);
+  Matrix gradient(tokens, spec.embedded());
   fisher.vocabulary.assign(spec.vocabulary, 0.0f);
   std::vector<double> vocabulary(spec.vocabulary, 0.0);
   Rng rng(seed);
@@ -149,7 +155,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
     }
     output([&](uint64_t first, MatrixView rows) {
       const MatrixView p_slice(p.data.data() + first, count, rows.rows, spec.vocabulary);
-      multiply_add(1.0f, p_slice, rows, false, gradient.row(begin), spec.width);
+      multiply_add(1.0f, p_slice, rows, false, gradient.row(begin), spec.embedded());
     });
     progress.advance(static_cast<double>(count));
     pause_point(progress);

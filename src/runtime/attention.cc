@@ -18,14 +18,16 @@ Attention::Attention(const ModelSpec& spec, const cpu::Kernels& kernels, ThreadP
       heads_(spec.heads),
       kv_heads_(spec.kv_heads),
       head_size_(spec.head_size),
-      scale_(static_cast<float>(spec.scale())),
       context_(round_up(std::max<size_t>(context, 1), cpu::kPanel)),
       value_stride_(round_up(spec.head_size, cpu::kPanel)),
       query_tokens_(std::max<size_t>(1, kQueryRows / (spec.heads / spec.kv_heads))),
       keys_(checked_mul(spec.layers * spec.kv_heads, checked_mul(context_, head_size_, "--context"), "--context")),
       values_(checked_mul(spec.layers * spec.kv_heads, checked_mul(context_, value_stride_, "--context"), "--context")),
       workers_(static_cast<size_t>(pool.threads())) {
-  for (uint64_t block = 0; block < spec.layers; ++block) windows_.push_back(spec.block(block).window);
+  for (uint64_t block = 0; block < spec.layers; ++block) {
+    windows_.push_back(spec.block(block).window);
+    scales_.push_back(static_cast<float>(spec.scale(block)));
+  }
   const size_t rows = query_tokens_ * (heads_ / kv_heads_);
   for (Worker& worker : workers_) {
     worker.queries = Buffer<float>(rows * head_size_);
@@ -48,11 +50,12 @@ void Attention::item(Worker& worker, size_t layer, size_t first, size_t head, si
                      const float* queries, size_t stride, float* out, size_t out_stride) {
   const size_t group = heads_ / kv_heads_, rows = (end - begin) * group;
   const size_t window = windows_[layer];
+  const float scale = scales_[layer];
   float* q = worker.queries.data();
   for (size_t t = begin; t < end; ++t) {
     const float* from = queries + t * stride + head * group * head_size_;
     float* to = q + (t - begin) * group * head_size_;
-    for (size_t i = 0; i < group * head_size_; ++i) to[i] = from[i] * scale_;
+    for (size_t i = 0; i < group * head_size_; ++i) to[i] = from[i] * scale;
   }
   // Panels that any row of the item sees: from the window of its first position to its last one.
   const size_t last = first + end;  // one past the last key

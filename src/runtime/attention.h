@@ -39,7 +39,7 @@ class Attention {
   ThreadPool& pool_;
   size_t heads_, kv_heads_, head_size_;
   std::vector<size_t> windows_;  // of every block
-  float scale_;
+  std::vector<float> scales_;     // of query key products, of every block
   size_t context_;       // a multiple of kPanel
   size_t value_stride_;  // head_size padded to kPanel
   size_t query_tokens_;  // tokens of one item

@@ -81,8 +81,8 @@ class RuntimeSession final : public ScorerSession {
   Multiplier multiplier_;
   Attention attention_;
   // [block_] rows of row_stride(columns) floats
-  size_t width_stride_, qkv_stride_, attended_stride_, gate_up_stride_, inner_stride_;
-  Buffer<float> hidden_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, stream_scratch_, logits_;
+  size_t width_stride_, embedded_stride_, qkv_stride_, attended_stride_, gate_up_stride_, inner_stride_;
+  Buffer<float> hidden_, embedded_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, stream_scratch_, logits_;
   std::vector<float> position_row_;
   std::vector<std::vector<double>> inverse_frequencies_;  // of every rotary base
 };
@@ -137,11 +137,16 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
       layer.down = project({"ffn_down"});
       layers_.push_back(std::move(layer));
     }
-    if (!model_->need("token_embd.weight", {s.vocabulary, s.width}).tensor->rotation.outputs.empty())
+    if (!model_->need("token_embd.weight", {s.vocabulary, s.embedded()}).tensor->rotation.outputs.empty())
       throw Error(ErrorKind::input, "an embedding with rotated outputs cannot be looked up row by row",
                   model_->path.string() + ": token_embd.weight");
-    embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.width}}});
-    output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.width}}});
+    embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.embedded()}}});
+    if (s.projects()) {
+      project_in_ = linear({{"project_in.weight", {s.width, s.embedding_width}}});
+      project_out_ = linear({{"project_out.weight", {s.embedding_width, s.width}}});
+      widest_ = std::max(project_in_.widest(), project_out_.widest());
+    }
+    output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.embedded()}}});
     for (const Layer& layer : layers_)
       for (const Projection* one : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
         widest_ = std::max(widest_, one->linear.widest());
@@ -180,7 +185,7 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
   cpu::Kernels kernels_;
   ActivationType activations_;
   std::vector<Layer> layers_;
-  Linear embedding_, output_;
+  Linear embedding_, output_, project_in_, project_out_;
   size_t widest_ = 0;  // of all linears
   Norm output_norm_;
   TensorView positions_;  // learned ones
@@ -197,11 +202,13 @@ RuntimeSession::RuntimeSession(std::shared_ptr<const RuntimeScorer> scorer, size
       multiplier_(kernels_, scorer_->pool_, scorer_->widest_, block_),
       attention_(spec_, kernels_, scorer_->pool_, context),
       width_stride_(row_stride(spec_.width)),
+      embedded_stride_(row_stride(spec_.embedded())),
       qkv_stride_(row_stride((spec_.heads + 2 * spec_.kv_heads) * spec_.head_size)),
       attended_stride_(row_stride(spec_.heads * spec_.head_size)),
       gate_up_stride_(row_stride((spec_.gated ? 2 : 1) * spec_.feed_forward)),
       inner_stride_(row_stride(spec_.feed_forward)),
       hidden_(block_ * width_stride_),
+      embedded_(spec_.projects() ? block_ * embedded_stride_ : 0),
       normed_(block_ * width_stride_),
       projected_(block_ * width_stride_),
       qkv_(block_ * qkv_stride_),
@@ -229,11 +236,15 @@ void RuntimeSession::each_token(size_t tokens, const Body& body) {
 void RuntimeSession::embed(std::span<const int32_t> ids) {
   const auto scale = static_cast<float>(spec_.embedding_scale);
   for (size_t t = 0; t < ids.size(); ++t) {
-    float* row = hidden_.data() + t * width_stride_;
+    float* row = spec_.projects() ? embedded_.data() + t * embedded_stride_ : hidden_.data() + t * width_stride_;
     multiplier_.unpack_row(scorer_->embedding_, static_cast<size_t>(ids[t]), row);
     if (scale != 1)
-      for (size_t i = 0; i < spec_.width; ++i) row[i] *= scale;
-    if (!scorer_->positions_) continue;
+      for (size_t i = 0; i < spec_.embedded(); ++i) row[i] *= scale;
+  }
+  if (spec_.projects())
+    multiplier_.multiply(scorer_->project_in_, embedded_.data(), ids.size(), hidden_.data(), width_stride_);
+  for (size_t t = 0; scorer_->positions_ && t < ids.size(); ++t) {
+    float* row = hidden_.data() + t * width_stride_;
     unpack_rows(scorer_->positions_, learned_row(spec_, position_ + t), 1, position_row_);
     kernels_.add(position_row_.data(), spec_.width, row);
   }
@@ -359,7 +370,12 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
         norm(scorer_->output_norm_, row, normed_.data() + i * width_stride_);
     });
     logits_.reserve(count * vocabulary);
-    multiplier_.multiply(scorer_->output_, normed_.data(), count, logits_.data(), vocabulary);
+    const float* rows = normed_.data();
+    if (spec_.projects()) {
+      multiplier_.multiply(scorer_->project_out_, rows, count, embedded_.data(), embedded_stride_);
+      rows = embedded_.data();
+    }
+    multiplier_.multiply(scorer_->output_, rows, count, logits_.data(), vocabulary);
     for (size_t i = 0; i < count; ++i)
       visitor(first_position + t - begin + i, {logits_.data() + i * vocabulary, vocabulary});
   }

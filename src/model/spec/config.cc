@@ -282,7 +282,7 @@ FolderConfig read_config(const json& object, const std::string& where, const std
   if (!keys.find("head_dim") && family.head_size == 0 && width % heads != 0)
     keys.refuse("the width is no multiple of the number of heads", names.heads);
   if (const uint64_t embedded = keys.size("word_embed_proj_dim", width); embedded != width)
-    keys.refuse("embeddings of another width than the blocks are not supported", "word_embed_proj_dim");
+    config.metadata.set(fmt::format("{}.embedding_length_input", family.gguf), static_cast<uint32_t>(embedded));
   if (!keys.boolean("scale_attn_weights", true)) keys.refuse("this kind of model is not supported", "scale_attn_weights");
 
   config.head_size = keys.size("head_dim", usual_head);
@@ -309,6 +309,7 @@ FolderConfig read_config(const json& object, const std::string& where, const std
     set("attention.value_length", config.head_size);
   }
   read_activation(keys, family, out);
+  if (keys.boolean("scale_attn_by_inverse_layer_idx", false)) out.set(prefix + "attention.scale_by_layer", true);
   if (!keys.boolean("do_layer_norm_before", true)) out.set(prefix + "norm_after", true);
   if (family.sizes_attention)
     out.set(prefix + "attention.scale", static_cast<float>(1 / std::sqrt(keys.number("query_pre_attn_scalar", 256.0))));

@@ -137,9 +137,11 @@ json folder_config(const Model& model, const std::string& dtype) {
     } else if (family.position_offset != 0) {  // OPT
       config["do_layer_norm_before"] = !spec.norm_after;
       config["enable_bias"] = spec.has_bias("ffn_up");
-      config["word_embed_proj_dim"] = spec.width;
+      config["word_embed_proj_dim"] = spec.embedded();
     }
-    if (family.sizes_attention) config["query_pre_attn_scalar"] = shortest(1 / (spec.scale() * spec.scale()));
+    if (model.metadata.boolean(spec.family + ".attention.scale_by_layer", false))
+      config["scale_attn_by_inverse_layer_idx"] = true;
+    if (family.sizes_attention) config["query_pre_attn_scalar"] = shortest(1 / (spec.scale(0) * spec.scale(0)));
     add_rotary(model, family, config);
     add_windows(model, family, config);
     for (const char* name : {"bos", "eos"}) {

@@ -139,10 +139,12 @@ void read_blocks(const Model& model, const Family& family, ModelSpec& spec) {
   const uint64_t window = keys.unsigned_integer(window_key, 0);
   std::vector<bool> windowed = flags(model, prefix + "attention.sliding_window_pattern", spec.layers);
   std::vector<bool> rotated = flags(model, prefix + "rope.layers", spec.layers);
+  const bool by_layer = keys.boolean(prefix + "attention.scale_by_layer", false);
   spec.blocks.resize(spec.layers);
   for (uint64_t n = 0; n < spec.layers; ++n) {
     BlockSpec& block = spec.blocks[n];
     const bool has = windowed.empty() ? family.windows != WindowRule::pattern || (n + 1) % 6 != 0 : windowed[n];
+    if (by_layer) block.attention_scale = 1.0 / static_cast<double>(n + 1);
     if (has && window < spec.context) block.window = window;  // a wider one changes nothing
     if (has && window != 0 && family.two_rotaries) block.rotary = 1;
     if (family.unrotated_every != 0)
@@ -216,6 +218,9 @@ ModelSpec read_spec(const Model& model, const Family& family) {
     spec.activation = *found;
   else
     refuse(model, "this activation is not supported", prefix + "activation", name);
+  if (const uint64_t embedded = keys.unsigned_integer(prefix + "embedding_length_input", spec.width);
+      embedded != spec.width)
+    spec.embedding_width = positive(model, prefix + "embedding_length_input", embedded);
   spec.norm_after = keys.boolean(prefix + "norm_after", false);
   if (keys.has(prefix + "attention.scale"))
     spec.attention_scale = finite_positive(model, prefix + "attention.scale", keys.number(prefix + "attention.scale"));

@@ -26,8 +26,9 @@ const RotarySpec* ModelSpec::rotary_of(uint64_t index) const {
   return positions == PositionKind::rotary && one.rotated ? &rotaries.at(one.rotary) : nullptr;
 }
 
-double ModelSpec::scale() const {
-  return attention_scale != 0 ? attention_scale : 1 / std::sqrt(static_cast<double>(head_size));
+double ModelSpec::scale(uint64_t index) const {
+  return block(index).attention_scale *
+         (attention_scale != 0 ? attention_scale : 1 / std::sqrt(static_cast<double>(head_size)));
 }
 
 bool ModelSpec::has_bias(std::string_view linear) const {
@@ -58,7 +59,7 @@ std::vector<UnitSpec> units_of(const ModelSpec& spec) {
     units.push_back(std::move(unit));
   };
   const uint64_t query = spec.heads * spec.head_size, key = spec.kv_heads * spec.head_size;
-  add(-1, "token_embd", {"token_embd"}, {spec.vocabulary}, spec.width);
+  add(-1, "token_embd", {"token_embd"}, {spec.vocabulary}, spec.embedded());
   for (uint64_t n = 0; n < spec.layers; ++n) {
     const int64_t block = static_cast<int64_t>(n);
     add(block, "attn_qkv", {"attn_q", "attn_k", "attn_v"}, {query, key, key}, spec.width);
@@ -69,7 +70,7 @@ std::vector<UnitSpec> units_of(const ModelSpec& spec) {
       add(block, "ffn_up", {"ffn_up"}, {spec.feed_forward}, spec.width);
     add(block, "ffn_down", {"ffn_down"}, {spec.width}, spec.feed_forward);
   }
-  if (!spec.tied_output) add(-1, "output", {"output"}, {spec.vocabulary}, spec.width);
+  if (!spec.tied_output) add(-1, "output", {"output"}, {spec.vocabulary}, spec.embedded());
   return units;
 }
 
@@ -102,14 +103,18 @@ std::vector<TensorSpec> block_tensors(const ModelSpec& spec, uint64_t block) {
 }
 
 std::vector<TensorSpec> end_tensors(const ModelSpec& spec) {
-  std::vector<TensorSpec> tensors = {{"token_embd.weight", {spec.vocabulary, spec.width}}};
+  std::vector<TensorSpec> tensors = {{"token_embd.weight", {spec.vocabulary, spec.embedded()}}};
+  if (spec.projects()) {
+    tensors.push_back({"project_in.weight", {spec.width, spec.embedding_width}});
+    tensors.push_back({"project_out.weight", {spec.embedding_width, spec.width}});
+  }
   if (spec.positions == PositionKind::learned)
     tensors.push_back({"position_embd.weight", {spec.context + spec.position_offset, spec.width}});
   if (!spec.norm_after) {
     tensors.push_back({"output_norm.weight", {1, spec.width}});
     if (spec.norm == NormKind::layer) tensors.push_back({"output_norm.bias", {1, spec.width}});
   }
-  if (!spec.tied_output) tensors.push_back({"output.weight", {spec.vocabulary, spec.width}});
+  if (!spec.tied_output) tensors.push_back({"output.weight", {spec.vocabulary, spec.embedded()}});
   return tensors;
 }
 

@@ -35,6 +35,7 @@ struct BlockSpec {
   uint64_t window = 0;   // a position sees itself and window - 1 before it; 0: all
   size_t rotary = 0;     // index in ModelSpec::rotaries
   bool rotated = true;   // false: no positions here
+  double attention_scale = 1;  // beside that of the model
 };
 
 struct ModelSpec {
@@ -42,6 +43,9 @@ struct ModelSpec {
   std::string name;    // general.name, may be empty
   uint64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_size = 0, feed_forward = 0;
   uint64_t vocabulary = 0;  // rows of the embedding
+  // Columns of embedding and output where they are not the width: project_in.weight [width, embedding_width] follows the
+  // look-up, project_out.weight [embedding_width, width] the final norm. 0: the width.
+  uint64_t embedding_width = 0;
   uint64_t context = 0;     // trained length
   NormKind norm = NormKind::rms;
   double norm_epsilon = 1e-5;
@@ -66,7 +70,9 @@ struct ModelSpec {
   BlockSpec block(uint64_t index) const { return blocks.empty() ? BlockSpec{} : blocks.at(index); }
   // Of a block; null: its queries and keys are not rotated.
   const RotarySpec* rotary_of(uint64_t index) const;
-  double scale() const;  // of attention
+  double scale(uint64_t index) const;  // of attention, in a block
+  bool projects() const noexcept { return embedding_width != 0; }
+  uint64_t embedded() const noexcept { return embedding_width != 0 ? embedding_width : width; }  // columns of the embedding
   bool has_bias(std::string_view linear) const;
   // All weights of the model, a tied matrix once, norms included: the denominator of file_bits_per_weight.
   uint64_t weights() const;

@@ -19,7 +19,7 @@ struct AttentionShape {
         kv_heads(spec.kv_heads),
         head_size(spec.head_size),
         window(spec.block(block).window),
-        scale(static_cast<float>(spec.scale())) {}
+        scale(static_cast<float>(spec.scale(block))) {}
   size_t query_width() const noexcept { return heads * head_size; }
   size_t key_width() const noexcept { return kv_heads * head_size; }
 };

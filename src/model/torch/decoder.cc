@@ -32,13 +32,17 @@ Decoder::Decoder(const Model& model, at::ScalarType type) : spec_(model.spec), t
                          {static_cast<int64_t>(m.rows), static_cast<int64_t>(m.cols)})
         .to(learning_at_device(), type, /*non_blocking=*/false, /*copy=*/true);
   };
-  embedding_ = constant(unpack(model, "token_embd.weight", {spec_.vocabulary, spec_.width}));
+  embedding_ = constant(unpack(model, "token_embd.weight", {spec_.vocabulary, spec_.embedded()}));
+  if (spec_.projects()) {
+    project_in_ = constant(unpack(model, "project_in.weight", {spec_.width, spec_.embedding_width}));
+    project_out_ = constant(unpack(model, "project_out.weight", {spec_.embedding_width, spec_.width}));
+  }
   if (spec_.positions == PositionKind::learned)
     positions_ = constant(unpack(model, "position_embd.weight", {spec_.context + spec_.position_offset, spec_.width}));
   if (!spec_.norm_after) norm_.gain = constant(unpack(model, "output_norm.weight", {1, spec_.width}));
   if (!spec_.norm_after && spec_.norm == NormKind::layer)
     norm_.bias = constant(unpack(model, "output_norm.bias", {1, spec_.width}));
-  output_ = spec_.tied_output ? embedding_ : constant(unpack(model, "output.weight", {spec_.vocabulary, spec_.width}));
+  output_ = spec_.tied_output ? embedding_ : constant(unpack(model, "output.weight", {spec_.vocabulary, spec_.embedded()}));
   if (spec_.stream_rotation) stream_ = unwrap(rotation_matrix(*spec_.stream_rotation)).to(learning_at_device(), type);
   for (uint64_t index = 0; index < spec_.layers; ++index) {
     const DenseWeights weights = load_block(model, index);
@@ -88,7 +92,6 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
   const auto heads = static_cast<int64_t>(spec_.heads), kv = static_cast<int64_t>(spec_.kv_heads),
              size = static_cast<int64_t>(spec_.head_size);
   WHIT_CHECK(end <= cache.keys.at(0).size(1));
-  const double scale = spec_.scale();
   // A single position sees all that is there, unless some of it has left the window. By window and by rotary base once.
   std::map<uint64_t, at::Tensor> masks;
   const auto mask_of = [&](uint64_t window) -> at::Tensor {
@@ -103,6 +106,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
       angles.push_back(rotary_angles(rotary, offset, positions, static_cast<uint64_t>(cache.context)));
   at::Tensor x = embedding_.index_select(0, ids.reshape({-1}));
   if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
+  if (project_in_.defined()) x = multiplied(x, project_in_.t());
   if (positions_.defined()) {
     (void)learned_row(spec_, static_cast<uint64_t>(end) - 1);
     const at::Tensor rows =
@@ -134,6 +138,7 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
     cache.values[index].narrow(1, offset, positions).copy_(by_kv_head(all.narrow(2, heads + kv, kv)));
     const at::Tensor query = by_kv_head(turned.narrow(2, 0, heads));
     const at::Tensor key = cache.keys[index].narrow(1, 0, end), value = cache.values[index].narrow(1, 0, end);
+    const double scale = spec_.scale(index);
     const at::Tensor hidden_from = mask_of(spec_.block(index).window);
     at::Tensor attended;  // [sequences * kv, h / kv * positions, size]
     if (on_cuda(query) && !hidden_from.defined()) {
@@ -154,7 +159,8 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
   }
   cache.used = end;
   if (stream_.defined()) x = multiplied(x, stream_.t());
-  return spec_.norm_after ? x : normed(norm_, x);
+  if (!spec_.norm_after) x = normed(norm_, x);
+  return project_out_.defined() ? multiplied(x, project_out_.t()) : x;
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {

@@ -44,7 +44,7 @@ class Decoder {
 
   ModelSpec spec_;
   at::ScalarType type_;
-  at::Tensor embedding_, positions_, output_;
+  at::Tensor embedding_, positions_, output_, project_in_, project_out_;
   Norm norm_;
   at::Tensor stream_;  // R of the residual stream; undefined where there is none
   std::vector<Block> blocks_;

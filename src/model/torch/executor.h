@@ -61,7 +61,8 @@ Matrix from_stream(const ModelSpec& spec, MatrixView rows);
 // `length` lie one after the other (0: one), each at positions `offset` and on. ErrorKind::input for an id or a position
 // that the model does not have.
 Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset = 0);
-// The final norm, if there is one, of the stream turned back: [tokens, width] -> [tokens, width].
+// What the output matrix multiplies: the final norm, if there is one, of the stream turned back, and the projection out:
+// [tokens, width] -> [tokens, ModelSpec::embedded()].
 Matrix final_norm(const Model& model, MatrixView hidden);
 
 // A gradient can be had at every block: given d loss / d output of a block, returns d loss / d input (recomputing the

@@ -137,15 +137,21 @@ struct Learner::State {
         .to(torch_room::learning_at_device(), false, /*copy=*/true);
   }
 
+  // A matrix beside the blocks that is not learned.
+  static at::Tensor beside(const LearnedWeights& ends, const char* name, uint64_t rows) {
+    return unwrap(ends.at(name)).detach().reshape({static_cast<int64_t>(rows), -1}).to(compute_type());
+  }
+
   // What enters the first block.
   at::Tensor begin(const LearnedWeights& ends, const at::Tensor& index, size_t sequences) const {
     at::Tensor x = unwrap(ends.at("token_embd.weight")).detach().to(compute_type()).index_select(0, index);
     if (spec.embedding_scale != 1) x = x * spec.embedding_scale;
+    if (spec.projects()) x = torch_room::multiplied(x, beside(ends, "project_in.weight", spec.width).t());
     if (spec.positions == PositionKind::learned) {
       const int64_t width = x.size(1), length = x.size(0) / static_cast<int64_t>(sequences);
       (void)learned_row(spec, static_cast<uint64_t>(length) - 1);
-      const at::Tensor rows = unwrap(ends.at("position_embd.weight")).detach().reshape({-1, width});
-      const at::Tensor positions = rows.narrow(0, static_cast<int64_t>(spec.position_offset), length).to(compute_type());
+      const at::Tensor rows = beside(ends, "position_embd.weight", spec.context + spec.position_offset);
+      const at::Tensor positions = rows.narrow(0, static_cast<int64_t>(spec.position_offset), length);
       x = (x.view({static_cast<int64_t>(sequences), length, width}) + positions).reshape({-1, width});
     }
     return stream.defined() ? torch_room::multiplied(x, stream) : x;  // rows: (R^T x)^T = x^T R
@@ -154,9 +160,13 @@ struct Learner::State {
   // Hidden states that the output matrix multiplies, from what the last block gave.
   at::Tensor finish(const LearnedWeights& ends, const at::Tensor& last) const {
     const at::Tensor turned = stream.defined() ? torch_room::multiplied(last, stream.t()) : last;
-    if (spec.norm_after) return turned;
+    const auto to_output = [&](const at::Tensor& x) {
+      if (!spec.projects()) return x;
+      return torch_room::multiplied(x, beside(ends, "project_out.weight", spec.embedding_width).t());
+    };
+    if (spec.norm_after) return to_output(turned);
     const at::Tensor bias = spec.norm == NormKind::layer ? unwrap(ends.at("output_norm.bias")) : at::Tensor();
-    return torch_room::norm(spec.norm, turned, unwrap(ends.at("output_norm.weight")), bias, spec.norm_epsilon);
+    return to_output(torch_room::norm(spec.norm, turned, unwrap(ends.at("output_norm.weight")), bias, spec.norm_epsilon));
   }
 
   LossParts step(const WeightSource& student, std::span<const int32_t> ids, size_t sequences, double hidden) {
@@ -261,6 +271,8 @@ struct Learner::State {
         spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
     if (embedding.requires_grad()) {
       if (stream.defined()) gradient = torch_room::multiplied(gradient.to(compute_type()), stream.t());
+      if (spec.projects()) 
+        gradient = torch_room::multiplied(gradient.to(compute_type()), beside(ends, "project_in.weight", spec.width));
       if (spec.embedding_scale != 1) gradient = gradient * spec.embedding_scale;
       embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
       embedding.backward(embedding_gradient.to(embedding.scalar_type()));
@@ -334,7 +346,7 @@ uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, si
   uint64_t bytes = (checkpoint ? 2 * graph : (spec.layers + 1) * graph) + 2 * spec.layers * stream;
   bytes += 4 * block_weights;
   const uint64_t rows = std::min<uint64_t>(tokens, static_cast<uint64_t>(rows_at_once()));
-  bytes += rows * spec.vocabulary * 4 * (teacher ? 4 : 3) + spec.vocabulary * spec.width * (4 + 2 * element);
+  bytes += rows * spec.vocabulary * 4 * (teacher ? 4 : 3) + spec.vocabulary * spec.embedded() * (4 + 2 * element);
   if (teacher) bytes += spec.weights() * element;
   return bytes;
 }

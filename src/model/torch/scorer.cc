@@ -24,10 +24,10 @@ constexpr uint64_t kOutputRows = 4096;
 class TorchScorer final : public Scorer, public std::enable_shared_from_this<TorchScorer> {
  public:
   TorchScorer(ModelPtr model, bool resident) : model_(std::move(model)), output_(torch_room::output_view(*model_)) {
-    model_->need("token_embd.weight", {model_->spec.vocabulary, model_->spec.width});
+    model_->need("token_embd.weight", {model_->spec.vocabulary, model_->spec.embedded()});
     if (!resident) return;
     for (uint64_t block = 0; block < model_->spec.layers; ++block) blocks_.push_back(load_block(*model_, block));
-    head_ = Matrix(output_.rows, model_->spec.width);
+    head_ = Matrix(output_.rows, model_->spec.embedded());
     torch_room::unpack(output_, 0, output_.rows, head_.data.data());
   }
 
@@ -49,14 +49,14 @@ class TorchScorer final : public Scorer, public std::enable_shared_from_this<Tor
 
   // logits [hidden.rows, vocabulary]
   void logits(MatrixView hidden, Matrix& out) const {
-    const int64_t width = static_cast<int64_t>(spec().width), vocabulary = static_cast<int64_t>(spec().vocabulary);
+    const int64_t width = static_cast<int64_t>(spec().embedded()), vocabulary = static_cast<int64_t>(spec().vocabulary);
     const auto part = [&](const float* weights, uint64_t begin, uint64_t count) {
       torch_room::parallel_gemm(static_cast<int64_t>(hidden.rows), static_cast<int64_t>(count), width, 1.0f,
                                 {hidden.data, static_cast<int64_t>(hidden.stride), 1}, {weights, 1, width}, 0.0f,
                                 out.data.data() + begin, vocabulary);
     };
     if (!blocks_.empty()) return part(head_.data.data(), 0, spec().vocabulary);
-    Matrix rows(std::min(kOutputRows, spec().vocabulary), spec().width);
+    Matrix rows(std::min(kOutputRows, spec().vocabulary), spec().embedded());
     for (uint64_t begin = 0; begin < spec().vocabulary; begin += kOutputRows) {
       const uint64_t count = std::min(kOutputRows, spec().vocabulary - begin);
       torch_room::unpack(output_, begin, count, rows.data.data());

@@ -32,10 +32,22 @@ Matrix unpack(const Model& model, std::string_view name, Shape shape) { return u
 
 TensorView output_view(const Model& model) {
   const ModelSpec& spec = model.spec;
-  return model.need(spec.tied_output ? "token_embd.weight" : "output.weight", {spec.vocabulary, spec.width});
+  return model.need(spec.tied_output ? "token_embd.weight" : "output.weight", {spec.vocabulary, spec.embedded()});
 }
 
 }  // namespace torch_room
+
+namespace {
+
+// rows W^T, W a matrix beside the blocks.
+Matrix projected(const Model& model, const char* name, Shape shape, const Matrix& rows) {
+  const Matrix weights = torch_room::unpack(model, name, shape);
+  Matrix out(rows.rows, shape.rows);
+  multiply_add(1.0f, rows, weights, true, out.data.data(), shape.rows);
+  return out;
+}
+
+}  // namespace
 
 Matrix unpack_dense(const TensorView& view) {
   Matrix matrix(view.rows, view.shape().cols);
@@ -63,21 +75,23 @@ Matrix from_stream(const ModelSpec& spec, MatrixView rows) {
 
 Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset) {
   const ModelSpec& spec = model.spec;
-  const TensorView view = model.need("token_embd.weight", {spec.vocabulary, spec.width});
+  const TensorView view = model.need("token_embd.weight", {spec.vocabulary, spec.embedded()});
   const TensorView positions = spec.positions == PositionKind::learned ? model.find("position_embd.weight") : TensorView();
-  Matrix rows(ids.size(), spec.width);
-  std::vector<float> position(spec.width);
+  Matrix rows(ids.size(), spec.embedded());
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || static_cast<uint64_t>(ids[i]) >= spec.vocabulary)
       throw Error(ErrorKind::input, "a token id is outside the vocabulary", "position " + std::to_string(i),
                   std::to_string(ids[i]) + ", the vocabulary has " + std::to_string(spec.vocabulary));
-    const std::span<float> row(rows.row(i), spec.width);
+    const std::span<float> row(rows.row(i), spec.embedded());
     unpack_rows(view, static_cast<uint64_t>(ids[i]), 1, row);
     if (spec.embedding_scale != 1)
       for (float& value : row) value *= static_cast<float>(spec.embedding_scale);
-    if (!positions) continue;
+  }
+  if (spec.projects()) rows = projected(model, "project_in.weight", {spec.width, spec.embedding_width}, rows);
+  std::vector<float> position(spec.width);
+  for (size_t i = 0; positions && i < ids.size(); ++i) {
     unpack_rows(positions, learned_row(spec, offset + (length == 0 ? i : i % length)), 1, position);
-    for (size_t j = 0; j < row.size(); ++j) row[j] += position[j];
+    for (size_t j = 0; j < spec.width; ++j) rows.row(i)[j] += position[j];
   }
   to_stream(spec, rows);
   return rows;
@@ -87,7 +101,11 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
   const ModelSpec& spec = model.spec;
   WHIT_CHECK(hidden.cols == spec.width);
   Matrix turned = from_stream(spec, hidden);
-  if (spec.norm_after) return turned;
+  const auto to_output = [&] {
+    return spec.projects() ? projected(model, "project_out.weight", {spec.embedding_width, spec.width}, turned)
+                           : std::move(turned);
+  };
+  if (spec.norm_after) return to_output();
   const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
   const std::vector<float> bias =
       spec.norm == NormKind::layer ? model.vector("output_norm.bias", spec.width) : std::vector<float>();
@@ -95,7 +113,7 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
     for (size_t t = begin; t < end; ++t)
       torch_room::norm(spec.norm, turned.row(t), gain.data(), bias.data(), spec.width, spec.norm_epsilon, turned.row(t));
   });
-  return turned;
+  return to_output();
 }
 
 std::vector<Matrix> torch_hidden_states(const Model& model, std::span<const int32_t> ids) {

@@ -61,8 +61,10 @@ inline std::vector<BlockCase> block_cases() {
   spec = plain;
   spec.gated = false;
   cases.push_back({"not gated", spec});
-  spec.norm = NormKind::layer;
   spec.activation = Activation::relu;
+  cases.push_back({"relu", spec});
+  spec.norm = NormKind::layer;
+  spec.activation = Activation::gelu_tanh;
   spec.positions = PositionKind::learned;
   spec.biases = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"};
   cases.push_back({"layer norms", spec});

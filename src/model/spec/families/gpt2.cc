@@ -40,7 +40,7 @@ const Family kGpt2 = {
                       {"mlp.c_proj", "ffn_down"}},
     .ignored = {".attn.bias", ".attn.masked_bias"},
     .fused = {{"attn_qkv", "attn_qkv"}},
-    .refused = {"scale_attn_by_inverse_layer_idx", "add_cross_attention"},
+    .refused = {"add_cross_attention"},
 };
 
 }  // namespace whit

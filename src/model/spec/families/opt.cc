@@ -23,6 +23,8 @@ const Family kOpt = {
     .model_tensors = {{"model.decoder.embed_tokens", "token_embd"},
                       {"model.decoder.embed_positions", "position_embd"},
                       {"model.decoder.final_layer_norm", "output_norm"},
+                      {"model.decoder.project_in", "project_in"},
+                      {"model.decoder.project_out", "project_out"},
                       {"lm_head", "output"}},
     .layer_tensors = {{"self_attn_layer_norm", "attn_norm"},
                       {"self_attn.q_proj", "attn_q"},

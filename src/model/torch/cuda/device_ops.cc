@@ -187,7 +187,7 @@ at::Tensor cuda_attention(const ModelSpec& spec, uint64_t block, const at::Tenso
   const bool windowed = window != 0 && window < length;
   // What LibTorch's flash kernel takes without padding; it knows no window.
   if (qkv.scalar_type() == at::kBFloat16 && size % 8 == 0 && size <= 256 && !windowed)
-    return FlashAttention::apply(qkv, table, l, heads, kv, spec.pairs == RotaryPairs::halves, spec.scale());
+    return FlashAttention::apply(qkv, table, l, heads, kv, spec.pairs == RotaryPairs::halves, spec.scale(block));
   const at::Tensor all = qkv.view({s, l, heads + 2 * kv, size});
   at::Tensor turned = all.narrow(2, 0, heads + kv);
   if (table.size(1) > 0)
@@ -196,7 +196,7 @@ at::Tensor cuda_attention(const ModelSpec& spec, uint64_t block, const at::Tenso
   const at::Tensor v = all.narrow(2, heads + kv, kv).transpose(1, 2);
   std::optional<at::Tensor> seen;
   if (windowed) seen = window_mask(window, l, qkv.device());
-  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, seen, 0.0, /*is_causal=*/!windowed, spec.scale(),
+  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, seen, 0.0, /*is_causal=*/!windowed, spec.scale(block),
                                                           /*enable_gqa=*/heads != kv);
   return out.transpose(1, 2).reshape({s * l, heads * size});
 }
