@@ -12,12 +12,13 @@
 #include "cli/program.h"
 #include "format/format.h"
 #include "format/safetensors.h"
+#include "reference_models.h"
 
 namespace whit {
 namespace {
 
 const std::filesystem::path kData = WHIT_TESTS_DIR "/data";
-const std::vector<std::string> kFixtures = {"llama_gqa", "llama2_sentencepiece", "llama31_rope", "llama_tied_smollm"};
+const std::vector<std::string> kFixtures = reference_models();
 
 Json convert(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "convert");

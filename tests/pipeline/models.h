@@ -1,0 +1,112 @@
+// Compressing any model of tests/data: what the tests of all of them share.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/file.h"
+#include "model/torch/executor.h"
+#include "pipeline/compress.h"
+#include "pipeline/toys.h"
+#include "pipeline/tune.h"
+#include "reference_models.h"
+#include "runtime/runtime.h"
+
+namespace whit::tests {
+
+inline const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
+
+inline Matrix logits(const std::shared_ptr<const Scorer>& scorer) {
+  const auto session = scorer->open(24);
+  Matrix rows(24, scorer->spec().vocabulary);
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 24; ++i) ids.push_back(3 + i * 17 % 400);
+  session->feed(ids, 0, [&](size_t position, std::span<const float> row) {
+    std::copy(row.begin(), row.end(), rows.row(position));
+  });
+  return rows;
+}
+
+inline double deviation(const Matrix& rows) {
+  double sum = 0, squares = 0;
+  for (const float x : rows.data) sum += x, squares += static_cast<double>(x) * x;
+  const double n = static_cast<double>(rows.data.size());
+  return std::sqrt(squares / n - sum / n * (sum / n));
+}
+
+// In units of the deviation of b.
+inline double difference(const Matrix& a, const Matrix& b) {
+  double most = 0;
+  for (size_t i = 0; i < a.data.size(); ++i) {
+    const double apart = std::abs(static_cast<double>(a.data[i]) - b.data[i]);
+    if (!(apart <= most)) most = apart;  // NaN too
+  }
+  return most / deviation(b);
+}
+
+// What the residual stream of such a model does not allow (model/spec/basis.h).
+inline bool merges(const ModelSpec& spec) {
+  return spec.norm == NormKind::rms && !spec.norm_after && !spec.branch_norms && !spec.has_bias("attn_output") &&
+         !spec.has_bias("ffn_down") && !spec.has_bias("attn_v");
+}
+
+class Models : public FolderTest, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / ("whit_models_" + GetParam() + std::to_string(::getpid()));
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    write_file(folder_ / "text.txt", toy_text(7, 3000), false);
+  }
+  CompressRequest request(Recipe recipe, const std::string& name) const {
+    CompressRequest result;
+    result.model = kData / GetParam();
+    result.output = folder_ / name;
+    result.recipe = std::move(recipe);
+    result.recipe.calibrate.data = (folder_ / "text.txt").string();
+    result.recipe.calibrate.tokens = 256;
+    result.recipe.calibrate.context = 32;
+    result.cache = folder_ / "cache";
+    result.threads = 1;
+    result.force = true;
+    return result;
+  }
+  static Json run(const CompressRequest& request) {
+    SilentProgress silent;
+    return compress(request, silent);
+  }
+  // Made as planned, read again, and the same logits by both executors.
+  void expect_whole(const CompressRequest& job) const {
+    const Json result = run(job);
+    EXPECT_EQ(result["file_bytes"], result["predicted_bytes"]);
+    const ModelPtr made = load_model(job.output);
+    EXPECT_EQ(made->integrity, "ok");
+    ThreadPool pool(1);
+    const Matrix torch = logits(make_torch_scorer(made));
+    EXPECT_LT(difference(logits(make_runtime(made, pool)), torch), 1e-4);
+  }
+  void expect_presets(const std::vector<std::string>& names) const {
+    const ModelSpec spec = load_model(kData / GetParam())->spec;
+    for (const std::string& name : names) {
+      SCOPED_TRACE(name);
+      if (name.starts_with("merged") && !merges(spec)) {
+        try {
+          run(request(preset_recipe(name), "out.gguf"));
+          ADD_FAILURE() << "was made";
+        } catch (const Error& error) {
+          EXPECT_EQ(error.kind(), ErrorKind::usage) << error.what();
+        }
+        continue;
+      }
+      try {
+        expect_whole(request(preset_recipe(name), "out.gguf"));
+      } catch (const Error& error) {
+        ADD_FAILURE() << error.what();
+      }
+    }
+  }
+};
+
+}  // namespace whit::tests

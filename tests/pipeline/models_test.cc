@@ -1,0 +1,82 @@
+// Every model of tests/data through compress: some presets, stopped and gone on with, --fit, rotated, tuned.
+#include "pipeline/models.h"
+
+namespace whit {
+namespace {
+
+using namespace tests;
+
+TEST_P(Models, RotationsLeaveLogits) {
+  const ModelPtr model = load_model(kData / GetParam());
+  const Matrix expected = logits(make_torch_scorer(model));
+  Recipe recipe = parse_recipe(
+      "whit = 1\n[[step]]\nmethod = \"rotate\"\ntensors = \"blk.*\"\n"
+      "[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*\"\nformat = \"f32\"\n",
+      "test");
+  expect_whole(request(recipe, "rotated.gguf"));
+  EXPECT_LT(difference(logits(make_torch_scorer(load_model(folder_ / "rotated.gguf"))), expected), 1e-4);
+  recipe = parse_recipe(
+      "whit = 1\n[[step]]\nmethod = \"merge_rotations\"\n"
+      "[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*\"\nformat = \"f32\"\n",
+      "test");
+  const CompressRequest merged = request(recipe, "merged.gguf");
+  if (!merges(model->spec)) {
+    EXPECT_THROW(run(merged), Error);
+    return;
+  }
+  expect_whole(merged);
+  EXPECT_LT(difference(logits(make_torch_scorer(load_model(merged.output))), expected), 1e-4);
+}
+
+TEST_P(Models, SomePresets) { expect_presets({"gptq-3", "q4_0", "lowrank-1.0"}); }
+
+TEST_P(Models, GoesOnToTheSameBytes) {
+  const CompressRequest whole = request(preset_recipe("gptq-3"), "whole.gguf"),
+                        stopped = request(preset_recipe("gptq-3"), "stopped.gguf");
+  run(whole);
+  tests::StopAfter stop(40);
+  try {
+    compress(stopped, stop);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
+  }
+  run(stopped);
+  EXPECT_EQ(read_file(whole.output), read_file(stopped.output));
+}
+
+TEST_P(Models, FitsASize) {
+  CompressRequest job = request(preset_recipe("fit"), "fit.gguf");
+  const ModelPtr model = load_model(kData / GetParam());
+  const uint64_t bytes = std::filesystem::file_size(kData / GetParam() / "tokenizer.json") / 2 + model->spec.weights();
+  job.budget = std::to_string(bytes) + "B";
+  const Json result = run(job);
+  EXPECT_LE(result["file_bytes"].get<uint64_t>(), bytes);
+  ThreadPool pool(1);
+  const ModelPtr made = load_model(job.output);
+  EXPECT_LT(difference(logits(make_runtime(made, pool)), logits(make_torch_scorer(made))), 1e-4);
+}
+
+TEST_P(Models, TrainingLowersTheHeldOutLoss) {
+  const CompressRequest job = request(preset_recipe("rtn-2"), "start.gguf");
+  run(job);
+  TuneRequest tuning;
+  tuning.model = job.output;
+  tuning.against = job.model;
+  tuning.output = folder_ / "tuned.gguf";
+  tuning.options.data = (folder_ / "text.txt").string();
+  tuning.options.tokens = 5120;
+  tuning.options.batch = 512;
+  tuning.options.context = 64;
+  tuning.method_options = make_tuner("distill", {{"evaluations", 2}})->options();
+  tuning.cache = folder_ / "cache";
+  tuning.threads = 1;
+  SilentProgress silent;
+  const Json report = tune(tuning, silent).at("tune");
+  EXPECT_LT(report.at("held_out").get<double>(), 0.97 * report.at("held_out_start").get<double>());
+  EXPECT_GT(report.at("held_out").get<double>(), 0.0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Models, testing::ValuesIn(reference_models()), [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace whit

@@ -1,0 +1,18 @@
+// Every preset on every model of tests/data.
+#include "pipeline/models.h"
+
+namespace whit {
+namespace {
+
+using namespace tests;
+
+TEST_P(Models, EveryPresetGivesTheSameByBothExecutors) {
+  std::vector<std::string> names;
+  for (const Preset& preset : presets()) names.push_back(preset.name);
+  expect_presets(names);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Models, testing::ValuesIn(reference_models()), [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace whit
