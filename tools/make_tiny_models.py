@@ -8,7 +8,8 @@ loaded again as fp32 before anything is computed (eager attention, CPU). Every f
   config.json, generation_config.json, model.safetensors   as transformers writes them
   tokenizer.json           that of tests/data/llama_gqa with its first 128 merges
   reference.json           mean_nll and perplexity of input_ids, greedy_ids (8 ids of the prompt, then 24), tokenize
-  reference.safetensors    input_ids [1, 40], logits [1, 40, 390], hidden_0 .. hidden_N [1, 40, 64] (the last one normed)
+  reference.safetensors    input_ids [1, 40], logits [1, 40, 390], hidden_0 .. hidden_N [1, 40, 64] (the last one normed,
+                           and projected where the model projects it)
 A model stands for a feature of its family, so each lists configurations without it (`without`). The same weights must
 then say something clearly different, or the test that the folder is made for could not fail. The seed is the first
 whose greedy text is not too close at any step. Fixed seeds: the same versions of the packages write the same bytes.
