@@ -271,7 +271,7 @@ struct Learner::State {
         spec.tied_output ? head.output_gradient : at::zeros(embedding.sizes(), embedding.options().dtype(at::kFloat));
     if (embedding.requires_grad()) {
       if (stream.defined()) gradient = torch_room::multiplied(gradient.to(compute_type()), stream.t());
-      if (spec.projects()) 
+      if (spec.projects())
         gradient = torch_room::multiplied(gradient.to(compute_type()), beside(ends, "project_in.weight", spec.width));
       if (spec.embedding_scale != 1) gradient = gradient * spec.embedding_scale;
       embedding_gradient.index_add_(0, index, gradient.to(at::kFloat));
