@@ -26,6 +26,7 @@ extern "C" void on_interrupt(int) {
 }
 
 constexpr double sparse_seconds = 15;  // between two lines of progress where stderr is no terminal
+constexpr double recent_seconds = 60;  // whose rate says how much time is left
 
 }  // namespace
 
@@ -56,6 +57,7 @@ void Terminal::begin(const std::string& phase, double total) {
   open_ = true;
   spoke_ = false;
   started_ = shown_ = Clock::now();
+  recent_.assign(1, {started_, 0.0});
   if (live_) draw(false);
   if (!live_ && !quiet_) fmt::print(stderr, "{}\n", phase_);
 }
@@ -96,6 +98,15 @@ void Terminal::erase() {
   drawn_ = false;
 }
 
+// By what was done in the last minute: work gets slower or faster on the way. Negative where nothing is known.
+double Terminal::seconds_left(Clock::time_point now) {
+  const auto age = [&](size_t i) { return std::chrono::duration<double>(now - recent_[i].first).count(); };
+  while (recent_.size() > 1 && age(1) > recent_seconds) recent_.pop_front();
+  const double done = done_ - recent_.front().second, seconds = age(0);
+  if (age(recent_.size() - 1) >= 1) recent_.emplace_back(now, done_);
+  return done > 0.005 * total_ || (done > 0 && seconds > 10) ? seconds * std::max(0.0, total_ - done_) / done : -1;
+}
+
 void Terminal::draw(bool last) {
   const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   const double share = total_ > 0 ? std::clamp(done_ / total_, 0.0, 1.0) : 0;
@@ -108,7 +119,8 @@ void Terminal::draw(bool last) {
       line += fmt::format("  [{}{}]", std::string(filled, '#'), std::string(24 - filled, '.'));
     }
     line += fmt::format(" {:3.0f} %", 100 * share);
-    if (share > 0.01 && seconds > 1) line += fmt::format(", {} left", format_seconds(seconds * (1 - share) / share));
+    const double left = seconds_left(Clock::now());
+    if (left >= 0 && seconds > 1) line += fmt::format(", {} left", format_seconds(left));
   } else {
     line += fmt::format(": {}", format_seconds(seconds));
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +28,7 @@ class Terminal final : public Progress {
  private:
   using Clock = std::chrono::steady_clock;
   void draw(bool last);
+  double seconds_left(Clock::time_point now);
   void erase();
 
   const bool quiet_, live_;
@@ -35,6 +37,7 @@ class Terminal final : public Progress {
   double total_ = 0, done_ = 0;
   bool open_ = false, drawn_ = false, spoke_ = false;
   Clock::time_point started_, shown_;
+  std::deque<std::pair<Clock::time_point, double>> recent_;  // when so much was done
 };
 
 // The first Ctrl-C sets a flag that check_interrupt() turns into ErrorKind::interrupted; the second one kills.

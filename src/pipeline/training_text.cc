@@ -1,6 +1,8 @@
 #include "pipeline/training_text.h"
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <numeric>
 
 #include "base/hash.h"
@@ -15,6 +17,11 @@ namespace whit {
 namespace {
 
 using Windows = std::vector<std::vector<int32_t>>;
+
+constexpr uint64_t kMostTokens = uint64_t{16} << 20;  // different ones, unless more are asked for
+
+// Windows that are written side by side, and one entry of the cache.
+uint64_t piece_windows() { return learning_device() == "cuda" ? 4096 : 64; }
 
 // How self-written windows begin: 15 % with the header of a user's message (where the chat template is known), a share
 // with 4 to 24 tokens of a text (45 % of a file that stands beside self, else one novel's words in eight), the others with
@@ -75,54 +82,66 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
   return starts;
 }
 
+struct Written {
+  Windows windows;
+  double seconds_per_token = 0;
+};
+
 // Windows of `length` ids that the model wrote, some from words of `file` (empty: of the novels).
-Windows written_by(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, uint64_t windows,
+Written written_by(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, uint64_t windows,
                    uint64_t length, uint64_t seed, const Cache& cache, Progress& progress) {
   if (model.spec.vocabulary >= (uint64_t{1} << 24))
     throw Error(ErrorKind::usage, "the vocabulary is too large for self-written text", "--data self");
-  Windows text;
-  std::unique_ptr<TextWriter> writer;
-  Starts starts;
   // Pieces of a fixed size, each with a seed and a cache entry of its own: a longer text begins with a shorter one.
-  const uint64_t piece = learning_device() == "cuda" ? 4096 : 64;
+  const uint64_t piece = piece_windows();
   const uint64_t pieces = (windows + piece - 1) / piece;
-  progress.begin("writing text", static_cast<double>(pieces * length));
-  for (uint64_t p = 0; p < pieces; ++p) {
+  const auto key = [&](uint64_t p) {
     Hasher hasher;
-    hasher.add("self-written text 3");
+    hasher.add("self-written text 4");
     hasher.add(std::as_bytes(file));
     hasher.add(model.content_hash);
     hasher.add(learning_device());
     for (const uint64_t number : {length, seed, piece, p}) hasher.add(number);
-    const std::string key = hasher.hex() + "-text";
-    std::vector<int32_t> ids;
-    if (const auto entry = cache.load(key); entry && entry->arrays.size() == 1) {
-      const Matrix& stored = entry->arrays[0].second;
-      ids.assign(stored.data.begin(), stored.data.end());
-      progress.advance(static_cast<double>(length));
-    } else {
-      if (!writer) {
-        writer = std::make_unique<TextWriter>(model);
-        starts = starts_of(model, tokenizer, file);
-      }
+    return hasher.hex() + "-text";
+  };
+  std::vector<uint64_t> missing;
+  for (uint64_t p = 0; p < pieces; ++p)
+    if (!std::filesystem::exists(cache.path(key(p)))) missing.push_back(p);
+  if (!missing.empty()) {
+    using Clock = std::chrono::steady_clock;
+    TextWriter writer(model);
+    const Starts starts = starts_of(model, tokenizer, file);
+    progress.begin("writing text", static_cast<double>(missing.size() * piece * length));
+    for (const uint64_t p : missing) {
+      const auto start = Clock::now();
       Rng rng(seed * 1000003 + p);
       const Windows begun = starts.draw(piece, length, rng);
-      const size_t at_once = std::min<size_t>(writer->at_once(length), piece);
+      std::vector<int32_t> ids;
+      const size_t at_once = std::min<size_t>(writer.at_once(length), piece);
       for (size_t first = 0; first < piece; first += at_once) {
         const size_t count = std::min(at_once, piece - first);
-        const auto part = writer->write(std::span(begun).subspan(first, count), length, rng.next(), [&] {
-          progress.advance(static_cast<double>(count) / static_cast<double>(piece));
+        const auto part = writer.write(std::span(begun).subspan(first, count), length, rng.next(), [&] {
+          progress.advance(static_cast<double>(count));
           progress.check_interrupt();
         });
         ids.insert(ids.end(), part.begin(), part.end());
       }
-      cache.store(key, {Json::object(), {{"ids", to_matrix(ids, length)}}});
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(ids.size());
+      cache.store(key(p), {{{"seconds_per_token", seconds}}, {{"ids", to_matrix(ids, length)}}});
     }
-    for (size_t at = 0; at + length <= ids.size() && text.size() < windows; at += length)
-      text.emplace_back(ids.begin() + static_cast<ptrdiff_t>(at), ids.begin() + static_cast<ptrdiff_t>(at + length));
+    progress.end();
   }
-  progress.end();
-  return text;
+  Written written;
+  for (uint64_t p = 0; p < pieces; ++p) {
+    const auto entry = cache.load(key(p));
+    if (!entry || entry->arrays.size() != 1 || entry->arrays[0].second.cols != length)
+      throw Error(ErrorKind::integrity, "self-written text is not what was stored", cache.path(key(p)).string(), {}, "delete it");
+    const Matrix& stored = entry->arrays[0].second;  // ids
+    for (size_t row = 0; row < stored.rows && written.windows.size() < windows; ++row)
+      written.windows.emplace_back(stored.row(row), stored.row(row) + length);
+    written.seconds_per_token += entry->json.value("seconds_per_token", 0.0) / static_cast<double>(pieces);
+  }
+  return written;
 }
 
 }  // namespace
@@ -138,15 +157,28 @@ std::string nameless(const std::string& data) {
   return data.starts_with("self+") ? "self+text" : "text";
 }
 
+uint64_t tokens_in_time(const TuneOptions& options, uint64_t held_out_windows, double seconds, double writing_seconds,
+                        double training_seconds) {
+  const auto length = static_cast<uint64_t>(options.context);
+  const bool self = self_written(options.data), mixed = self && options.data != "self";
+  const double each = self ? writing_seconds / (mixed ? 2 : 1) + 2 * training_seconds : training_seconds;
+  const double tokens = std::clamp(seconds / each, static_cast<double>(length), static_cast<double>(kMostTokens));
+  uint64_t windows = static_cast<uint64_t>(tokens) / length;
+  if (self) {
+    const uint64_t piece = piece_windows() * (mixed ? 2 : 1);
+    windows = std::max<uint64_t>(1, (windows + held_out_windows + piece / 2) / piece) * piece - std::min(held_out_windows, piece - 1);
+  }
+  return windows * length;
+}
+
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress) {
   const auto length = static_cast<uint64_t>(options.context);
   if (writer.spec.context && length > writer.spec.context)
     throw Error(ErrorKind::usage, "training windows are longer than the model's context", "--context",
                 std::to_string(length), std::to_string(writer.spec.context) + " at most");
-  constexpr uint64_t kMost = uint64_t{16} << 20;
   const uint64_t different =
-      options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMost);
+      options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMostTokens);
   const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
   const bool self = self_written(options.data);
   const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
@@ -155,8 +187,13 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   std::vector<int32_t> ids;
   if (!file.empty()) ids = tokenizer->encode(named_text(file, "tune: data"), false, false);
   Windows text;
-  if (self)
-    text = written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
+  double writing_seconds = 0;
+  if (self) {
+    Written written =
+        written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
+    text = std::move(written.windows);
+    writing_seconds = written.seconds_per_token;
+  }
   if (!file.empty()) {
     const uint64_t wanted = windows - text.size(), there = ids.size() / length;
     if (there == 0)
@@ -177,6 +214,7 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   Hasher hasher;
   for (const auto& window : text) hasher.add(std::as_bytes(std::span(window)));
   result.hash = hasher.hex();
+  result.writing_seconds = writing_seconds;
   result.held_out.assign(text.end() - static_cast<ptrdiff_t>(held_out), text.end());
   text.resize(text.size() - held_out);
   result.train = std::move(text);

@@ -106,6 +106,7 @@ class Problem final : public TuneProblem {
     Json header;
     header["key"] = job_.key;
     header["tokens"] = options_.tokens;
+    header["text_tokens"] = options_.text_tokens;
     header["state"] = state;
     header["steps_of_optimizer"] = optimizer.steps();
     std::vector<std::vector<float>> numbers = optimizer.state();
@@ -183,7 +184,6 @@ class Problem final : public TuneProblem {
   }
   void note(const std::string& text) override { job_.progress.note(text); }
 
-  void train_for(int64_t tokens) { options_.tokens = tokens; }
   uint64_t numbers() const { return student_->count(); }
   Encoded best() { return std::move(best_); }
 
@@ -239,49 +239,64 @@ uint64_t held_out_windows(const TuneOptions& options) {
   return std::max<uint64_t>(1, held_out_tokens() / static_cast<uint64_t>(options.context));
 }
 
-// A checkpoint says how many tokens a time limit was turned into; one of another run is refused.
-std::optional<int64_t> tokens_of_checkpoint(const TuneJob& job) {
-  if (!std::filesystem::exists(job.checkpoint)) return std::nullopt;
+// A checkpoint says how many tokens a time limit was turned into, and how many of text; one of another run is refused.
+void take_tokens_of_checkpoint(const TuneJob& job, TuneOptions& options) {
+  if (!std::filesystem::exists(job.checkpoint)) return;
   const Record record = open_record(job.checkpoint, kCheckpoint);
   if (!record.header.contains("key") || record.header["key"] != job.key)
     throw Error(ErrorKind::usage, "the checkpoint beside the output belongs to another run", job.checkpoint.string(), "",
                 "finish that run with its own command, delete the checkpoint, or choose another output");
-  return record.header.value("tokens", int64_t{0});
+  options.tokens = record.header.value("tokens", int64_t{0});
+  options.text_tokens = record.header.value("text_tokens", int64_t{0});
 }
 
 }  // namespace
 
 Tuned tune_model(const TuneJob& job) {
   TuneOptions options = settled(job.options, job.model.spec);
-  if (const auto tokens = tokens_of_checkpoint(job)) options.tokens = *tokens;
+  take_tokens_of_checkpoint(job, options);
   const auto start = Clock::now();
   const Model& writer = job.original ? *job.original : job.model;
-  const uint64_t wanted = options.tokens > 0 ? static_cast<uint64_t>(options.tokens) : uint64_t{1} << 20;
-  if (options.tokens == 0 && job.minutes > 0 && options.text_tokens == 0 && learning_device() == "cpu")
-    options.text_tokens = static_cast<int64_t>(std::min<uint64_t>(wanted, uint64_t{1} << 17));
-  TrainingText text = training_text(writer, options, wanted, held_out_windows(options), job.cache, job.progress);
+  const bool by_time = options.tokens == 0, text_by_time = by_time && options.text_tokens == 0;
+  const uint64_t held_out = held_out_windows(options);
+  const auto draw = [&] {
+    return training_text(writer, options, static_cast<uint64_t>(options.tokens), held_out, job.cache, job.progress);
+  };
+  if (text_by_time) options.text_tokens = options.batch;  // enough to measure on
+  TrainingText text = draw();
+  const auto tuner = make_tuner(job.method, job.method_options);
+  if (by_time) {
+    options.tokens = options.batch;
+    double step = 0, look = 0;
+    {
+      Problem probed(job, options, text);
+      const SerialWhereFew serial(probed.numbers());
+      std::optional<KeepFreedMemory> kept;
+      if (learning_device() == "cpu") kept.emplace();
+      step = probed.probe();
+      look = probed.look() * tuner->looks();
+    }
+    const double token = 1.1 * step / options.batch;
+    const auto left = [&] { return job.minutes * 60 - since(start) - look; };
+    if (text_by_time) {
+      options.text_tokens = static_cast<int64_t>(tokens_in_time(options, held_out, left(), text.writing_seconds, token));
+      text = draw();
+    }
+    const double steps = std::max(1.0, std::floor(left() / (token * options.batch)));
+    options.tokens = static_cast<int64_t>(steps) * options.batch;
+    if (text.writing_seconds > 0)
+      job.progress.note(fmt::format("text is written at {:.0f} tokens/s", 1 / text.writing_seconds));
+    job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s, looks at the held-out text {:.2f} s: {} steps on {} "
+                                  "tokens of text", options.batch, step, look, steps, options.text_tokens));
+  }
   options.data_hash = text.hash;
   if (!job.options.data_hash.empty() && job.options.data_hash != text.hash)
     throw Error(ErrorKind::usage, "the training text is not the one that the recipe was made with", options.data,
                 text.hash, "wanted " + job.options.data_hash);
-  const auto tuner = make_tuner(job.method, job.method_options);
-  const bool by_time = options.tokens == 0;
-  if (by_time) options.tokens = options.batch;
-  auto problem = std::make_unique<Problem>(job, options, text);
+  auto problem = std::make_unique<Problem>(job, options, std::move(text));
   const SerialWhereFew serial(problem->numbers());
   std::optional<KeepFreedMemory> kept;
   if (learning_device() == "cpu") kept.emplace();
-  if (by_time) {
-    const double step = problem->probe(), look = problem->look();
-    problem.reset();
-    problem = std::make_unique<Problem>(job, options, std::move(text));
-    const double left = job.minutes * 60 - since(start) - look * tuner->looks();
-    const double steps = std::max(1.0, std::floor(left / (step * 1.1)));
-    options.tokens = static_cast<int64_t>(steps) * options.batch;
-    problem->train_for(options.tokens);
-    job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s, a look at the held-out text {:.2f} s: {} steps",
-                                  options.batch, step, look, steps));
-  }
   Tuned tuned;
   const auto training = Clock::now();
   const Json report = tuner->tune(*problem);
