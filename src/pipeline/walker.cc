@@ -139,12 +139,9 @@ class Walk {
     }
     const auto packed = finished_unit(context_.model, *embedding, context_.journal);
     const StoredTensor stored = make_stored(embedding->unit.name, packed);
-    const std::vector<int32_t> ids = context_.windows->ids();
-    compressed_ = {context_.windows->windows.size(), context_.windows->context, Matrix(ids.size(), packed->shape.cols)};
-    for (size_t t = 0; t < ids.size(); ++t)
-      unpack_rows({&stored, 0, packed->shape.rows}, static_cast<uint64_t>(ids[t]), 1,
-                  std::span(compressed_.values.row(t), packed->shape.cols));
-    to_stream(context_.model.spec, compressed_.values);
+    const size_t context = context_.windows->context;
+    compressed_ = {context_.windows->windows.size(), context,
+                   embed(context_.model, context_.windows->ids(), context, 0, {&stored, 0, packed->shape.rows})};
   }
 
   void finish_with_streams(uint64_t block) {

@@ -75,7 +75,12 @@ TEST(Convert, FolderToGgufAndBackIsEqual) {
          {"architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
           "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings",
           "rms_norm_eps", "tie_word_embeddings", "bos_token_id", "eos_token_id", "dtype"})
-      if (theirs.contains(key) && !theirs[key].is_null()) EXPECT_EQ(ours[key], theirs[key]) << key;
+      // Mistral without a window is what GGUF calls llama, and comes back as such.
+      if (theirs["model_type"] == "mistral" && ours["model_type"] == "llama" &&
+          (key == std::string("architectures") || key == std::string("model_type")))
+        EXPECT_TRUE(theirs["sliding_window"].is_null());
+      else if (theirs.contains(key) && !theirs[key].is_null())
+        EXPECT_EQ(ours[key], theirs[key]) << key;
     const auto one = load_tokenizer(*load_model(kData / fixture)), two = load_tokenizer(*load_model(back));
     for (const Json& row : Json::parse(read_file(kData / fixture / "reference.json"))["tokenize"]) {
       const std::string text = row["text"].get<std::string>();

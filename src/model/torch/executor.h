@@ -59,8 +59,9 @@ void to_stream(const ModelSpec& spec, Matrix& rows);
 Matrix from_stream(const ModelSpec& spec, MatrixView rows);
 // Rows of the embedding for the ids, scaled, with learned positions added, in the stream's basis: [ids, width]. Sequences of
 // `length` lie one after the other (0: one), each at positions `offset` and on. ErrorKind::input for an id or a position
-// that the model does not have.
-Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset = 0);
+// that the model does not have. `embedding`: looked up in this matrix instead of the model's.
+Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset = 0,
+             const TensorView& embedding = {});
 // What the output matrix multiplies: the final norm, if there is one, of the stream turned back, and the projection out:
 // [tokens, width] -> [tokens, ModelSpec::embedded()].
 Matrix final_norm(const Model& model, MatrixView hidden);

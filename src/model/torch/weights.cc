@@ -73,9 +73,10 @@ Matrix from_stream(const ModelSpec& spec, MatrixView rows) {
   return out;
 }
 
-Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset) {
+Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, size_t offset,
+             const TensorView& embedding) {
   const ModelSpec& spec = model.spec;
-  const TensorView view = model.need("token_embd.weight", {spec.vocabulary, spec.embedded()});
+  const TensorView view = embedding ? embedding : model.need("token_embd.weight", {spec.vocabulary, spec.embedded()});
   const TensorView positions = spec.positions == PositionKind::learned ? model.find("position_embd.weight") : TensorView();
   Matrix rows(ids.size(), spec.embedded());
   for (size_t i = 0; i < ids.size(); ++i) {
