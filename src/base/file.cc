@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,6 +60,17 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 constexpr size_t kBuffer = 1 << 20;
 
+// What a writer of this target left behind that was killed: its lock went with it.
+void remove_abandoned(const std::filesystem::path& path) {
+  const std::string prefix = path.filename().string() + ".tmp-";
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_of(path), ignored)) {
+    if (!entry.path().filename().string().starts_with(prefix)) continue;
+    const Descriptor file{::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+    if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
@@ -106,8 +118,16 @@ AtomicFile::AtomicFile(std::filesystem::path path, bool overwrite)
       temporary_(path_.string() + fmt::format(".tmp-{}", ::getpid())),
       overwrite_(overwrite) {
   if (!overwrite_ && std::filesystem::exists(std::filesystem::symlink_status(path_))) fail_exists(path_);
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail_io("cannot create the output", path_, errno);
+  remove_abandoned(path_);
+  // Another process that looks for abandoned files may take the new one away before it is locked; then once more.
+  for (struct stat status {}; status.st_nlink == 0;) {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) fail_io("cannot create the output", path_, errno);
+    // Where a file system has no locks, nothing is ever taken for abandoned either.
+    ::flock(descriptor_, LOCK_EX | LOCK_NB);
+    if (::fstat(descriptor_, &status) != 0) fail_io("cannot create the output", path_, errno);
+  }
   buffer_.reserve(kBuffer);
 }
 

@@ -33,8 +33,8 @@ class MappedFile {
 std::string read_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 32);
 
 // Writes to PATH.tmp-PID beside the target; commit() flushes, syncs, renames and syncs the folder.
-// A writer that is destroyed without commit() removes its temporary file. Every failure is ErrorKind::io and names
-// the path and the reason (full disk, read-only folder); the target is untouched then.
+// A writer that is destroyed without commit() removes its temporary file; that of a killed one goes with the next AtomicFile of
+// that path. Every failure is ErrorKind::io and names path and reason (full disk, read-only folder); the target is untouched.
 class AtomicFile {
  public:
   // overwrite false: an existing target is ErrorKind::io, found before anything is written and again at commit.

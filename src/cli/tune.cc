@@ -84,7 +84,7 @@ VerbBody declare_tune(CLI::App& app) {
       result = tune(request, terminal);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::interrupted && !request.dry_run)
-        throw Error(ErrorKind::interrupted, "stopped", request.output.string() + ".checkpoint", {},
+        throw Error(ErrorKind::interrupted, "stopped", request.output.string() + ".journal", {},
                     "the same command goes on from the last checkpoint");
       throw;
     }

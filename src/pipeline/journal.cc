@@ -26,6 +26,12 @@ std::string first_difference(const Json& a, const Json& b) {
   return "the program";
 }
 
+bool holds_entries(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().filename() != "lock" && !entry.path().filename().string().starts_with("key.json")) return true;
+  return false;
+}
+
 const RecordName kName = {"an entry of the journal is damaged", "delete this entry; the run then makes it anew"};
 
 }  // namespace
@@ -46,7 +52,7 @@ Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::m
                 "wait for it, or choose another output");
   }
   const auto key_path = folder_ / "key.json";
-  if (fresh || !std::filesystem::exists(key_path)) {
+  if (fresh || !std::filesystem::exists(key_path) || !holds_entries(folder_)) {
     write_file(key_path, key.dump(1), true);
   } else if (const Json old = parse_json_file(key_path); old != key) {
     ::close(lock_);

@@ -18,8 +18,8 @@ namespace whit {
 class Journal {
  public:
   // Opens or creates `folder`. `key` holds everything that decides the bytes of the result (hashes of model and data,
-  // recipe, seed, ISA, threads). A journal of another key is ErrorKind::usage and stays untouched; one that another
-  // process holds is ErrorKind::io.
+  // recipe, seed, ISA, threads). A journal of another key is ErrorKind::usage and stays untouched, unless nothing
+  // is finished in it; one that another process holds is ErrorKind::io.
   Journal(std::filesystem::path folder, const Json& key);
   ~Journal();
   Journal(const Journal&) = delete;

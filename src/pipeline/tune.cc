@@ -376,12 +376,13 @@ Json tune(const TuneRequest& request, Progress& progress) {
   TuneOptions named = request.options;
   key["options"] = write_options(named);
   key["minutes"] = request.minutes;
-  const std::filesystem::path checkpoint = request.output.string() + ".checkpoint";
+  Journal journal(request.output.string() + ".journal", key);
   const UnitStarter starter = [&](const UnitPlan& unit) {
     return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}, {}};
   };
-  const Tuned tuned = tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options,
-                                  request.options, request.minutes, checkpoint, key, cache, progress});
+  const Tuned tuned =
+      tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options, request.options,
+                  request.minutes, journal.folder() / "tune.checkpoint", key, cache, progress});
 
   const OutputFrame frame(*model);
   Json manifest;
@@ -407,7 +408,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
   write_model_file(file, output);
   result["file_bytes"] = file.size();
   file.commit();
-  std::filesystem::remove(checkpoint);
+  journal.remove();
   result["peak_bytes"] = memory.peak();
   result["device_peak_bytes"] = device_peak_bytes();
   result["seconds"] = since(start);

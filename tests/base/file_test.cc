@@ -65,6 +65,19 @@ TEST_F(Files, WithoutCommitNothingIsLeft) {
   EXPECT_EQ(count(), 1u);
 }
 
+TEST_F(Files, WhatAKilledWriterLeftGoesWithTheNext) {
+  const fs::path path = folder_ / "a", dead = folder_ / "a.tmp-1", other = folder_ / "b.tmp-1";
+  write_file(dead, "half", false);
+  write_file(other, "half", false);
+  AtomicFile living(path, true);
+  const fs::path lives = path.string() + ".tmp-" + std::to_string(::getpid());
+  fs::rename(lives, folder_ / "a.tmp-2");  // as if another process wrote it
+  { AtomicFile next(path, true); }
+  EXPECT_FALSE(fs::exists(dead));
+  EXPECT_TRUE(fs::exists(other)) << "of another target";
+  EXPECT_TRUE(fs::exists(folder_ / "a.tmp-2")) << "its writer lives";
+}
+
 TEST_F(Files, ExistingOutputsAreRefused) {
   write_file(folder_ / "a", "old", false);
   expect_io([&] { write_file(folder_ / "a", "new", false); }, "a", "--force");

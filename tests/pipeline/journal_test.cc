@@ -41,7 +41,8 @@ TEST_F(JournalTest, KeepsUnitsOverReopening) {
 }
 
 TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
-  { Journal journal(folder_, {{"model", "a"}, {"seed", 1}}); }
+  { Journal journal(folder_, {{"model", "b"}, {"seed", 1}}); }  // nothing is finished in it: nothing would be lost
+  { Journal(folder_, {{"model", "a"}, {"seed", 1}}).store("u", sample(), {}); }
   try {
     Journal journal(folder_, {{"model", "a"}, {"seed", 2}});
     FAIL() << "mixed";

@@ -85,7 +85,7 @@ TEST_F(TuneTest, TheSameCommandGivesTheSameBytes) {
   run(request(start, "a.gguf"));
   run(request(start, "b.gguf"));
   EXPECT_EQ(read_file(folder_ / "a.gguf"), read_file(folder_ / "b.gguf"));
-  EXPECT_FALSE(std::filesystem::exists(folder_ / "a.gguf.checkpoint"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a.gguf.journal"));
 }
 
 TEST_F(TuneTest, AStoppedRunGoesOnToTheSameBytes) {
@@ -97,7 +97,7 @@ TEST_F(TuneTest, AStoppedRunGoesOnToTheSameBytes) {
     StopAfter stop(at);
     EXPECT_THROW(tune(stopped, stop), Error);
     EXPECT_FALSE(std::filesystem::exists(stopped.output));
-    EXPECT_TRUE(std::filesystem::exists(stopped.output.string() + ".checkpoint"));
+    EXPECT_TRUE(std::filesystem::exists(stopped.output.string() + ".journal/tune.checkpoint"));
     TuneRequest other = stopped;
     other.options.seed = 5;
     EXPECT_THROW(run(other), Error) << "a checkpoint of other options is refused";

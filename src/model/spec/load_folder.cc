@@ -83,20 +83,7 @@ std::map<std::string, std::set<std::string>> weight_files(const std::filesystem:
   if (!std::filesystem::exists(index))
     throw Error(ErrorKind::io, "the folder has no weights that are read here", folder.string(), {},
                 "a file model.safetensors or model.safetensors.index.json is wanted");
-  const nlohmann::json json = parse_json(read_file(index, kLargestTokenizer), index.string());
-  const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object())
-    throw Error(ErrorKind::input, "the index has no weight_map", index.string());
-  std::map<std::string, std::set<std::string>> files;
-  for (const auto& [tensor, file] : map->items()) {
-    if (!file.is_string() || file.get_ref<const std::string&>().empty() ||
-        file.get_ref<const std::string&>().find_first_of("/\\") != std::string::npos)
-      throw Error(ErrorKind::input, "the index names a file that cannot be",
-                  fmt::format("{}: {}", index.string(), tensor),
-                  file.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 200));
-    files[file.get<std::string>()].insert(tensor);
-  }
-  return files;
+  return index_files(parse_json(read_file(index, kLargestTokenizer), index.string()), index.string());
 }
 
 // Before config.json had a quantization_config, packers wrote a file of their own beside it.
@@ -115,6 +102,20 @@ void add_old_quantization(const std::filesystem::path& folder, nlohmann::json& c
 }
 
 }  // namespace
+
+std::map<std::string, std::set<std::string>> index_files(const nlohmann::json& json, const std::string& where) {
+  const auto map = json.is_object() ? json.find("weight_map") : json.end();
+  if (map == json.end() || !map->is_object()) throw Error(ErrorKind::input, "the index has no weight_map", where);
+  std::map<std::string, std::set<std::string>> files;
+  for (const auto& [tensor, file] : map->items()) {
+    if (!file.is_string() || file.get_ref<const std::string&>().empty() ||
+        file.get_ref<const std::string&>().find_first_of(std::string_view("/\\\0", 3)) != std::string::npos)
+      throw Error(ErrorKind::input, "the index names a file that cannot be", fmt::format("{}: {}", where, tensor),
+                  file.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 200));
+    files[file.get<std::string>()].insert(tensor);
+  }
+  return files;
+}
 
 ModelPtr load_folder_model(const std::filesystem::path& path) {
   auto model = std::make_shared<Model>();
