@@ -21,8 +21,8 @@
 namespace whit {
 namespace {
 
-// What it multiplies in: on the CPU bfloat16 where the processor multiplies that (oneDNN; twice as fast as float, and half
-// the bytes of weights, keys and values), else float.
+// What it multiplies in: on the CPU bfloat16 where the processor multiplies that (oneDNN; twice as fast as float, and
+// half the bytes of weights, keys and values), else float.
 at::ScalarType writing_type() {
   if (torch_room::learning_at_device().is_cpu()) {
 #if defined(__x86_64__)
@@ -146,16 +146,14 @@ struct TextWriter::State {
 TextWriter::TextWriter(const Model& model) : state_(std::make_unique<State>(model)) {}
 TextWriter::~TextWriter() = default;
 
-size_t TextWriter::at_once(size_t length) const {
-  return sequences_in(sequence_bytes(state_->decoder.spec(), length));
-}
+size_t TextWriter::at_once(size_t length) const { return sequences_in(sequence_bytes(state_->decoder.spec(), length)); }
 
 uint64_t TextWriter::bytes(const ModelSpec& spec, size_t length) {
   const uint64_t each = sequence_bytes(spec, length);
   // oneDNN puts the largest matrix in an order of its own, in every worker.
-  const uint64_t ordered = number_bytes() < sizeof(float)
-                               ? static_cast<uint64_t>(torch_room::pool_threads()) * spec.vocabulary * spec.width * number_bytes()
-                               : 0;
+  const uint64_t ordered = number_bytes() < sizeof(float) ? static_cast<uint64_t>(torch_room::pool_threads()) *
+                                                                spec.vocabulary * spec.width * number_bytes()
+                                                          : 0;
   // Logits as they are multiplied and in float, and probabilities.
   return spec.weights() * number_bytes() + ordered +
          sequences_in(each) * (each + spec.vocabulary * (number_bytes() + 2 * sizeof(float)));
