@@ -55,7 +55,7 @@ class Job {
       peak = std::max(peak, baseline_ + reconstruct_bytes(*model_, plan, recipe_.calibrate, reconstructor->task()));
     if (tuning && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + tune_bytes(*model_, plan, true, recipe_.tune));
-    if (self_written(recipe_.calibrate.data) && !windows_.windows.empty() && learning_device() == "cpu")
+    if (wrote_ && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + TextWriter::bytes(model_->spec, static_cast<size_t>(recipe_.calibrate.context)));
     result["predicted_peak_bytes"] = peak;
     result["peak_bytes"] = nullptr;
@@ -292,7 +292,9 @@ class Job {
       text.data = options.data;
       text.context = options.context;
       text.seed = options.seed;
-      for (const auto& window : training_text(*model_, text, tokens + probe_tokens(context), 0, cache_, progress_).train)
+      const TrainingText own = training_text(*model_, text, tokens + probe_tokens(context), 0, cache_, progress_);
+      wrote_ = own.written_now;
+      for (const auto& window : own.train)
         ids.insert(ids.end(), window.begin(), window.end());
     } else {
       const std::string text = named_text(options.data, "calibrate: data");
@@ -364,6 +366,7 @@ class Job {
   double loss_ = -1;
   bool measures_ = false;  // sensitivities of the original, which take memory
   bool lossless_ = false;
+  bool wrote_ = false;  // text, which takes memory
 };
 
 }  // namespace

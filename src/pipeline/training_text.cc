@@ -85,6 +85,7 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
 struct Written {
   Windows windows;
   double seconds_per_token = 0;
+  bool now = false;  // not all was in the cache
 };
 
 // Windows of `length` ids that the model wrote, some from words of `file` (empty: of the novels).
@@ -132,6 +133,7 @@ Written written_by(const Model& model, const Tokenizer& tokenizer, std::span<con
     progress.end();
   }
   Written written;
+  written.now = !missing.empty();
   for (uint64_t p = 0; p < pieces; ++p) {
     const auto entry = cache.load(key(p));
     if (!entry || entry->arrays.size() != 1 || entry->arrays[0].second.cols != length)
@@ -187,12 +189,13 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   std::vector<int32_t> ids;
   if (!file.empty()) ids = tokenizer->encode(named_text(file, "tune: data"), false, false);
   Windows text;
-  double writing_seconds = 0;
+  TrainingText result;
   if (self) {
     Written written =
         written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
     text = std::move(written.windows);
-    writing_seconds = written.seconds_per_token;
+    result.writing_seconds = written.seconds_per_token;
+    result.written_now = written.now;
   }
   if (!file.empty()) {
     const uint64_t wanted = windows - text.size(), there = ids.size() / length;
@@ -210,11 +213,9 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   // In an order that mixes the sources; what is held out is the end of it.
   Rng rng(seed ^ 0x7e57);
   for (size_t i = text.size(); i > 1; --i) std::swap(text[i - 1], text[rng.below(i)]);
-  TrainingText result;
   Hasher hasher;
   for (const auto& window : text) hasher.add(std::as_bytes(std::span(window)));
   result.hash = hasher.hex();
-  result.writing_seconds = writing_seconds;
   result.held_out.assign(text.end() - static_cast<ptrdiff_t>(held_out), text.end());
   text.resize(text.size() - held_out);
   result.train = std::move(text);

@@ -39,7 +39,8 @@ struct TuneOptions {
 struct TrainingText {
   std::vector<std::vector<int32_t>> train, held_out;
   std::string hash;  // over all windows
-  double writing_seconds = 0;  // that a written token took, when it was written; 0: none was
+  double writing_seconds = 0;  // that a self-written token took, when it was written; 0: there is none
+  bool written_now = false;    // the writer was needed: not all was in the cache
 };
 
 // Tokens of text where `seconds` are left for both writing and training: as many as can be written and then trained on

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include "base/rng.h"
 #include "model/spec/basis.h"
 #include "model/torch/device.h"
+#include "model/torch/writer.h"
 #include "pipeline/fit.h"
 #include "pipeline/journal.h"
 #include "pipeline/pause.h"
@@ -321,9 +323,12 @@ uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const T
     packed += unit.bytes;
   }
   const auto context = static_cast<uint64_t>(options.context);
-  return 16 * numbers + 2 * packed +
-         Learner::bytes(model.spec, original, learning_device() == "cpu", static_cast<uint64_t>(options.batch) / context,
-                        context);
+  const uint64_t training =
+      16 * numbers + 2 * packed +
+      Learner::bytes(model.spec, original, learning_device() == "cpu", static_cast<uint64_t>(options.batch) / context,
+                     context);
+  // The text is written before anything is trained, or after what was trained for a probe is gone.
+  return self_written(options.data) ? std::max(training, TextWriter::bytes(model.spec, context)) : training;
 }
 
 Json tune(const TuneRequest& request, Progress& progress) {

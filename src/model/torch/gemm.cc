@@ -31,8 +31,8 @@ void set_blas_threads(int threads) noexcept {
     at::set_num_threads(threads);  // MKL follows it
 }
 
-// MKL's, oneDNN's and OpenMP's numbers are those of the calling thread: without this every worker of the pool would start
-// as many threads of its own as the machine has cores, and they would wait for each other by spinning.
+// MKL's, oneDNN's and OpenMP's numbers are those of the calling thread: without this every worker of the pool would
+// start as many threads of its own as the machine has cores, and they would wait for each other by spinning.
 void serial_worker() noexcept {
   thread_local bool done = false;
   if (done) return;

@@ -26,7 +26,8 @@ TEST_P(Writer, TheSameSeedWritesTheSame) {
   const std::vector<std::vector<int32_t>> starts = {{1, 5, 9}, {2}, {7, 3}};
   constexpr size_t kLength = 150;
   TextWriter writer(*model);
-  const auto a = writer.write(starts, kLength, 4), b = writer.write(starts, kLength, 4), c = writer.write(starts, kLength, 5);
+  const auto a = writer.write(starts, kLength, 4), b = writer.write(starts, kLength, 4),
+             c = writer.write(starts, kLength, 5);
   ASSERT_EQ(a.size(), starts.size() * kLength);
   EXPECT_EQ(a, b);
   EXPECT_NE(a, c);
@@ -34,7 +35,8 @@ TEST_P(Writer, TheSameSeedWritesTheSame) {
     for (size_t t = 0; t < starts[s].size(); ++t) EXPECT_EQ(a[s * kLength + t], starts[s][t]);
 }
 
-// 4000 continuations of the same words against the probabilities of the scorer, after positions that the caches were moved for.
+// 4000 continuations of the same words against the probabilities of the scorer, after positions that the caches were
+// moved for.
 TEST_P(Writer, DrawsFromTheModelsDistribution) {
   const ModelPtr model = load_model(kData / "llama_gqa");
   constexpr size_t kGiven = 70, kDraws = 4000;
@@ -49,8 +51,8 @@ TEST_P(Writer, DrawsFromTheModelsDistribution) {
   const auto ids = TextWriter(*model).write(std::vector<std::vector<int32_t>>(kDraws, words), kGiven + 1, 3);
   std::vector<double> drawn(p.size());
   for (size_t s = 0; s < kDraws; ++s) drawn.at(static_cast<size_t>(ids[s * (kGiven + 1) + kGiven])) += 1.0 / kDraws;
-  // The statistic over words that are expected at least once has about as many degrees of freedom as there are such words, and
-  // a standard deviation of sqrt(2 n): 6 of them.
+  // The statistic over words that are expected at least once has about as many degrees of freedom as there are such
+  // words, and a standard deviation of sqrt(2 n): 6 of them.
   double chi = 0, n = 0;
   for (size_t v = 0; v < p.size(); ++v)
     if (p[v] * kDraws >= 1) {
