@@ -2,9 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include "base/half.h"
+#include "model/spec/model.h"
 
 namespace whit {
 
@@ -18,8 +22,21 @@ inline std::vector<std::string> reference_models() {
   return names;
 }
 
-// The references of these two were computed after the model had been cast to bfloat16 and back, buffers included: their
-// inverse frequencies have 8 bits. Loading does not round them: that would be wrong for every real file.
-inline bool has_bfloat16_frequencies(const std::string& name) { return name == "llama31_rope" || name == "qwen2_bias"; }
+// The references of two of them were computed after the model had been cast to bfloat16 and back, buffers included: their
+// inverse frequencies have 8 bits (from the formula they differ by up to 4e-3). Loading does not round them: that would be
+// wrong for every real file.
+inline ModelPtr load_reference_model(const std::string& name) {
+  const ModelPtr loaded = load_model(std::filesystem::path(WHIT_TESTS_DIR) / "data" / name);
+  if (name != "llama31_rope" && name != "qwen2_bias") return loaded;
+  auto copy = std::make_shared<Model>(*loaded);
+  RotarySpec& rotary = copy->spec.rotaries[0];
+  const std::vector<double> exact = rotary.inverse_frequencies();
+  rotary.frequency_divisors.clear();
+  const std::vector<double> base = rotary.inverse_frequencies();
+  for (size_t i = 0; i < exact.size(); ++i)
+    rotary.frequency_divisors.push_back(
+        static_cast<float>(base[i] / bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])))));
+  return copy;
+}
 
 }  // namespace whit

@@ -35,8 +35,9 @@ MatrixView slice(MatrixView matrix, size_t begin, size_t count) {
   return {matrix.data + begin * matrix.stride, count, matrix.cols, matrix.stride};
 }
 
-// d loss / d x of what final_norm() does, the projection out included, and of the model's final norm for each row: y = gain * z (+ bias), z = (x - m) / sqrt(mean((x - m)^2) + epsilon),
-// m the row's mean for a layer norm, 0 for an rms norm. Without such a norm y is x.
+// d loss / d x of what final_norm() does, the projection out included, for each row:
+//   y = gain * z (+ bias),  z = (x - m) / sqrt(mean((x - m)^2) + epsilon)
+// m: the row's mean for a layer norm, 0 for an rms norm. Without such a norm y is x.
 Matrix norm_backward(const Model& model, const Matrix& x, Matrix y_gradient) {
   const ModelSpec& spec = model.spec;
   if (spec.projects()) {
@@ -76,8 +77,7 @@ Activations embed_windows(const Model& model, const CalibrationWindows& windows)
 
 OutputRows original_output(const Model& model) {
   return [&model](const std::function<void(uint64_t, MatrixView)>& visit) {
-    const TensorView view = model.need(model.spec.tied_output ? "token_embd.weight" : "output.weight",
-                                       {model.spec.vocabulary, model.spec.embedded()});
+    const TensorView view = model.output();
     Matrix rows(std::min(kOutputSlice, view.rows), model.spec.embedded());
     for (uint64_t begin = 0; begin < view.rows; begin += kOutputSlice) {
       const uint64_t count = std::min(kOutputSlice, view.rows - begin);

@@ -82,7 +82,8 @@ class RuntimeSession final : public ScorerSession {
   Attention attention_;
   // [block_] rows of row_stride(columns) floats
   size_t width_stride_, embedded_stride_, qkv_stride_, attended_stride_, gate_up_stride_, inner_stride_;
-  Buffer<float> hidden_, embedded_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_, stream_scratch_, logits_;
+  Buffer<float> hidden_, embedded_, normed_, projected_, qkv_, attended_, gate_up_, inner_, cosine_, sine_,
+      stream_scratch_, logits_;
   std::vector<float> position_row_;
   std::vector<std::vector<double>> inverse_frequencies_;  // of every rotary base
 };
@@ -144,13 +145,13 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
     if (s.projects()) {
       project_in_ = linear({{"project_in.weight", {s.width, s.embedding_width}}});
       project_out_ = linear({{"project_out.weight", {s.embedding_width, s.width}}});
-      widest_ = std::max(project_in_.widest(), project_out_.widest());
     }
-    output_ = linear({{s.tied_output ? "token_embd.weight" : "output.weight", {s.vocabulary, s.embedded()}}});
+    output_ = linear({{s.output_name(), {s.vocabulary, s.embedded()}}});
     for (const Layer& layer : layers_)
       for (const Projection* one : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
         widest_ = std::max(widest_, one->linear.widest());
-    widest_ = std::max({widest_, embedding_.widest(), output_.widest()});
+    for (const Linear* one : {&embedding_, &output_, &project_in_, &project_out_})
+      widest_ = std::max(widest_, one->widest());
     if (!s.norm_after) output_norm_.gain = model_->vector("output_norm.weight", s.width);
     if (!s.norm_after && s.norm == NormKind::layer) output_norm_.bias = model_->vector("output_norm.bias", s.width);
     if (s.positions == PositionKind::learned)

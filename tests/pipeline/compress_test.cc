@@ -24,23 +24,6 @@ namespace {
 
 const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
 
-// Throws ErrorKind::interrupted at the n-th opportunity.
-class StopAt final : public Progress {
- public:
-  explicit StopAt(int n) : left_(n) {}
-  void begin(const std::string&, double) override {}
-  void advance(double) override {}
-  void note(const std::string&) override {}
-  void end() override {}
-  void check_interrupt() override {
-    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
-  }
-  bool stopped() const { return left_ < 0; }
-
- private:
-  int left_;
-};
-
 class CompressTest : public tests::FolderTest {
  protected:
   void SetUp() override {
@@ -180,7 +163,7 @@ TEST_F(CompressTest, InterruptedAnywhereItEndsInTheSameBytes) {
   const CompressRequest stopped = request("models/stories260K.gguf", "gptq-3", "stopped.gguf");
   int stops = 0;
   for (int at = 0;; ++at) {
-    StopAt stop(at);
+    tests::StopAfter stop(at);
     try {
       compress(stopped, stop);
       break;
@@ -247,15 +230,7 @@ TEST_F(CompressTest, FitInterruptedAnywhereEndsInTheSameBytes) {
   CompressRequest stopped = whole;
   stopped.output = folder_ / "stopped.gguf";
   stopped.cache = folder_ / "other-cache";
-  for (int at = 0; at < 200; at += 3) {
-    StopAt stop(at);
-    try {
-      compress(stopped, stop);
-      break;
-    } catch (const Error& error) {
-      ASSERT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
-    }
-  }
+  tests::compress_in_pieces(stopped, 3);
   EXPECT_EQ(read_file(folder_ / "stopped.gguf"), read_file(folder_ / "whole.gguf"));
 }
 

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/file.h"
+#include "logits.h"
 #include "model/torch/executor.h"
 #include "pipeline/compress.h"
 #include "pipeline/toys.h"
@@ -29,21 +29,9 @@ inline Matrix logits(const std::shared_ptr<const Scorer>& scorer) {
   return rows;
 }
 
-inline double deviation(const Matrix& rows) {
-  double sum = 0, squares = 0;
-  for (const float x : rows.data) sum += x, squares += static_cast<double>(x) * x;
-  const double n = static_cast<double>(rows.data.size());
-  return std::sqrt(squares / n - sum / n * (sum / n));
-}
-
 // In units of the deviation of b.
 inline double difference(const Matrix& a, const Matrix& b) {
-  double most = 0;
-  for (size_t i = 0; i < a.data.size(); ++i) {
-    const double apart = std::abs(static_cast<double>(a.data[i]) - b.data[i]);
-    if (!(apart <= most)) most = apart;  // NaN too
-  }
-  return most / deviation(b);
+  return greatest_difference(a.data, b.data) / standard_deviation(b.data);
 }
 
 // What the residual stream of such a model does not allow (model/spec/basis.h).

@@ -59,17 +59,7 @@ TEST_P(Models, FitsASize) {
 TEST_P(Models, TrainingLowersTheHeldOutLoss) {
   const CompressRequest job = request(preset_recipe("rtn-2"), "start.gguf");
   run(job);
-  TuneRequest tuning;
-  tuning.model = job.output;
-  tuning.against = job.model;
-  tuning.output = folder_ / "tuned.gguf";
-  tuning.options.data = (folder_ / "text.txt").string();
-  tuning.options.tokens = 5120;
-  tuning.options.batch = 512;
-  tuning.options.context = 64;
-  tuning.method_options = make_tuner("distill", {{"evaluations", 2}})->options();
-  tuning.cache = folder_ / "cache";
-  tuning.threads = 1;
+  const TuneRequest tuning = toy_tuning(job.output, job.model, folder_, "tuned.gguf", 5120);
   SilentProgress silent;
   const Json report = tune(tuning, silent).at("tune");
   EXPECT_LT(report.at("held_out").get<double>(), 0.97 * report.at("held_out_start").get<double>());

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "format/gguf.h"
+#include "logits.h"
 #include "model/torch/executor.h"
 #include "pipeline/compress.h"
 #include "pipeline/toys.h"
@@ -15,22 +16,6 @@ namespace whit {
 namespace {
 
 const std::filesystem::path kData = std::filesystem::path(WHIT_TESTS_DIR) / "data";
-
-// Throws ErrorKind::interrupted at the n-th opportunity.
-class StopAt final : public Progress {
- public:
-  explicit StopAt(int n) : left_(n) {}
-  void begin(const std::string&, double) override {}
-  void advance(double) override {}
-  void note(const std::string&) override {}
-  void end() override {}
-  void check_interrupt() override {
-    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
-  }
-
- private:
-  int left_;
-};
 
 class RotateTest : public tests::FolderTest {
  protected:
@@ -75,10 +60,7 @@ class RotateTest : public tests::FolderTest {
   // Both executors (torch with weights kept and unpacked while it runs) against the same logits, in units of their
   // standard deviation.
   static void expect_logits(const std::filesystem::path& path, const Matrix& expected, double bound) {
-    double sum = 0, square = 0;
-    for (const float x : expected.data) sum += x, square += static_cast<double>(x) * x;
-    const double n = static_cast<double>(expected.data.size());
-    const double deviation = std::sqrt(square / n - sum / n * (sum / n));
+    const double deviation = tests::standard_deviation(expected.data);
     ThreadPool pool(2);
     const ModelPtr model = load_model(path);
     for (const auto& scorer : {make_torch_scorer(model), make_torch_scorer(model, false), make_runtime(model, pool)}) {
@@ -178,15 +160,7 @@ TEST_P(RotatePresetTest, AFileOfGridsRepeatsFromItsManifestAndIsReadByBoth) {
   // Interrupted between two units it ends in the same bytes, rotation and all.
   CompressRequest stopped = job;
   stopped.output = folder_ / "stopped.gguf";
-  for (int at = 0; at < 200; at += 2) {
-    StopAt stop(at);
-    try {
-      compress(stopped, stop);
-      break;
-    } catch (const Error& error) {
-      ASSERT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
-    }
-  }
+  tests::compress_in_pieces(stopped, 2);
   EXPECT_EQ(read_file(stopped.output), read_file(job.output));
   // The manifest's recipe makes it again.
   const Json manifest = Json::parse(made->metadata.string("whit.manifest"));

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "pipeline/compress.h"
+#include "pipeline/tune.h"
 
 namespace whit::tests {
 
@@ -53,11 +55,43 @@ class StopAfter final : public Progress {
     if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
   }
 
+  bool stopped() const { return left_ < 0; }
+
   int asked = 0;
   std::string notes;
 
  private:
   int left_;
 };
+
+// Runs a job again and again, each time interrupted `step` opportunities later than before, until one run ends.
+inline void compress_in_pieces(const CompressRequest& job, int step) {
+  for (int at = 0; at < 200; at += step) {
+    StopAfter stop(at);
+    try {
+      compress(job, stop);
+      return;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.kind(), ErrorKind::interrupted) << error.what();
+    }
+  }
+}
+
+// Training `model` beside `original` on a toy text, in steps of 512 tokens, in one thread.
+inline TuneRequest toy_tuning(const std::filesystem::path& model, const std::filesystem::path& original,
+                              const std::filesystem::path& folder, const std::string& name, int64_t tokens) {
+  TuneRequest request;
+  request.model = model;
+  request.against = original;
+  request.output = folder / name;
+  request.options.data = (folder / "text.txt").string();
+  request.options.tokens = tokens;
+  request.options.batch = 512;
+  request.options.context = 64;
+  request.method_options = make_tuner("distill", {{"evaluations", 2}})->options();
+  request.cache = folder / "cache";
+  request.threads = 1;
+  return request;
+}
 
 }  // namespace whit::tests

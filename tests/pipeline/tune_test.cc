@@ -38,18 +38,7 @@ class TuneTest : public tests::FolderTest {
   }
 
   TuneRequest request(const std::filesystem::path& model, const std::string& name) {
-    TuneRequest request;
-    request.model = model;
-    request.against = kStories;
-    request.output = folder_ / name;
-    request.options.data = (folder_ / "text.txt").string();
-    request.options.tokens = 10240;
-    request.options.batch = 512;
-    request.options.context = 64;
-    request.method_options = make_tuner("distill", {{"evaluations", 2}})->options();
-    request.cache = folder_ / "cache";
-    request.threads = 1;
-    return request;
+    return tests::toy_tuning(model, kStories, folder_, name, 10240);
   }
 
   Json run(const TuneRequest& request) {

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <fstream>
 
-#include "base/half.h"
 #include "base/options.h"
 #include "format/safetensors.h"
+#include "logits.h"
 #include "model/spec/model.h"
 #include "reference_models.h"
 #include "runtime/runtime.h"
@@ -39,10 +39,7 @@ Reference read_reference(const std::string& folder) {
   reference.logits.resize(logits->data.size() / 4);
   std::memcpy(reference.logits.data(), logits->data.data(), logits->data.size());
   reference.vocabulary = logits->shape.back();
-  double sum = 0, squares = 0;
-  for (const float x : reference.logits) sum += x, squares += static_cast<double>(x) * x;
-  const double n = static_cast<double>(reference.logits.size());
-  reference.deviation = std::sqrt(squares / n - sum / n * (sum / n));
+  reference.deviation = tests::standard_deviation(reference.logits);
   std::ifstream in(folder + "/reference.json");
   const Json json = Json::parse(in);  // a loop over a part of a temporary would outlive it
   for (const Json& id : json.at("greedy_ids")) reference.greedy.push_back(id.get<int32_t>());
@@ -53,19 +50,7 @@ Reference read_reference(const std::string& folder) {
 class Fixtures : public testing::TestWithParam<std::string> {
  protected:
   std::string folder() const { return std::string(WHIT_TESTS_DIR) + "/data/" + GetParam(); }
-  ModelPtr model() const {
-    const ModelPtr loaded = load_model(folder());
-    if (!has_bfloat16_frequencies(GetParam())) return loaded;
-    auto copy = std::make_shared<Model>(*loaded);
-    RotarySpec& rotary = copy->spec.rotaries[0];
-    const std::vector<double> exact = rotary.inverse_frequencies();
-    rotary.frequency_divisors.clear();
-    const std::vector<double> base = rotary.inverse_frequencies();
-    for (size_t i = 0; i < exact.size(); ++i)
-      rotary.frequency_divisors.push_back(
-          static_cast<float>(base[i] / bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])))));
-    return copy;
-  }
+  ModelPtr model() const { return load_reference_model(GetParam()); }
 };
 
 // Feeds the ids in pieces and returns the largest difference of a logit.
@@ -77,10 +62,9 @@ double largest_difference(const Scorer& scorer, const Reference& reference, cons
     const size_t count = std::min(pieces[i % pieces.size()], reference.ids.size() - at);
     session->feed(std::span(reference.ids).subspan(at, count), 0, [&](size_t position, std::span<const float> logits) {
       EXPECT_EQ(position, rows++);
-      for (size_t j = 0; j < logits.size(); ++j) {
-        const double difference = std::abs(double{logits[j]} - reference.logits[position * reference.vocabulary + j]);
-        if (!(difference <= worst)) worst = difference;  // NaN too
-      }
+      const double apart = tests::greatest_difference(
+          logits, std::span(reference.logits).subspan(position * reference.vocabulary, reference.vocabulary));
+      if (!(apart <= worst)) worst = apart;  // NaN too
     });
     at += count;
   }

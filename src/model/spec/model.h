@@ -36,6 +36,7 @@ struct Model {
   TensorView find(std::string_view name) const noexcept;
   // The same, ErrorKind::input naming model and tensor when absent or of another shape.
   TensorView need(std::string_view name, Shape shape) const;
+  TensorView output() const { return need(spec.output_name(), {spec.vocabulary, spec.embedded()}); }
   // A vector (norm gain, bias) as floats.
   std::vector<float> vector(std::string_view name, uint64_t count) const;
 };

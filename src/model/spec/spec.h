@@ -73,6 +73,8 @@ struct ModelSpec {
   double scale(uint64_t index) const;  // of attention, in a block
   bool projects() const noexcept { return embedding_width != 0; }
   uint64_t embedded() const noexcept { return embedding_width != 0 ? embedding_width : width; }  // columns of the embedding
+  // The matrix that makes logits, [vocabulary, embedded()].
+  const char* output_name() const noexcept { return tied_output ? "token_embd.weight" : "output.weight"; }
   bool has_bias(std::string_view linear) const;
   // All weights of the model, a tied matrix once, norms included: the denominator of file_bits_per_weight.
   uint64_t weights() const;

@@ -12,11 +12,11 @@
 #include <map>
 
 #include "base/error.h"
+#include "model/spec/scorer.h"
 #include "model/torch/device_ops.h"
 #include "model/torch/executor.h"
 #include "model/torch/rotation.h"
 #include "model/torch/tensor_impl.h"
-#include "model/spec/scorer.h"
 #include "model/torch/weights.h"
 
 namespace whit::torch_room {

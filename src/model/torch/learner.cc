@@ -120,7 +120,7 @@ struct Learner::State {
     }
     for (const TensorSpec& tensor : end_tensors(spec))
       teacher_ends.emplace(tensor.name, wrap(constant(torch_room::unpack(*teacher, tensor.name, tensor.shape))));
-    teacher_output = unwrap(teacher_ends.at(spec.tied_output ? "token_embd.weight" : "output.weight"));
+    teacher_output = unwrap(teacher_ends.at(spec.output_name()));
   }
 
   at::Tensor forward(const WeightSource& student, uint64_t block, const at::Tensor& x, size_t sequences) const {

@@ -23,7 +23,7 @@ constexpr uint64_t kOutputRows = 4096;
 
 class TorchScorer final : public Scorer, public std::enable_shared_from_this<TorchScorer> {
  public:
-  TorchScorer(ModelPtr model, bool resident) : model_(std::move(model)), output_(torch_room::output_view(*model_)) {
+  TorchScorer(ModelPtr model, bool resident) : model_(std::move(model)), output_(model_->output()) {
     model_->need("token_embd.weight", {model_->spec.vocabulary, model_->spec.embedded()});
     if (!resident) return;
     for (uint64_t block = 0; block < model_->spec.layers; ++block) blocks_.push_back(load_block(*model_, block));

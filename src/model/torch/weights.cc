@@ -30,11 +30,6 @@ void unpack(const TensorView& view, uint64_t begin, uint64_t count, float* out) 
 
 Matrix unpack(const Model& model, std::string_view name, Shape shape) { return unpack_dense(model.need(name, shape)); }
 
-TensorView output_view(const Model& model) {
-  const ModelSpec& spec = model.spec;
-  return model.need(spec.tied_output ? "token_embd.weight" : "output.weight", {spec.vocabulary, spec.embedded()});
-}
-
 }  // namespace torch_room
 
 namespace {

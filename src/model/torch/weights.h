@@ -13,7 +13,4 @@ void unpack(const TensorView& view, uint64_t begin, uint64_t count, float* out);
 // A whole tensor or member of the given shape.
 Matrix unpack(const Model& model, std::string_view name, Shape shape);
 
-// The matrix that makes logits: "output.weight", or the embedding where they are tied.
-TensorView output_view(const Model& model);
-
 }  // namespace whit::torch_room

@@ -4,32 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/file.h"
-#include "base/half.h"
 #include "base/options.h"
 #include "format/safetensors.h"
+#include "logits.h"
 #include "reference_models.h"
 
 namespace whit {
 namespace {
 
-// The frequencies that such a reference took. (So rounded, the hidden states agree to 2e-6; with the exact frequencies of
-// the formula they differ by up to 4e-3.)
-ModelPtr with_bfloat16_frequencies(const Model& model) {
-  auto copy = std::make_shared<Model>(model);
-  RotarySpec& rotary = copy->spec.rotaries[0];
-  const std::vector<double> exact = rotary.inverse_frequencies();
-  rotary.frequency_divisors.resize(exact.size());
-  for (size_t i = 0; i < exact.size(); ++i) {
-    const float rounded = bfloat16_to_float(float_to_bfloat16(static_cast<float>(exact[i])));
-    rotary.frequency_divisors[i] = static_cast<float>(
-        std::pow(rotary.theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary.dimensions)) / rounded);
-  }
-  return copy;
-}
+using tests::greatest_difference;
+using tests::standard_deviation;
 
 struct Reference {
   ModelPtr model;
@@ -39,8 +26,7 @@ struct Reference {
 
   explicit Reference(const std::string& name) {
     const std::filesystem::path folder = std::filesystem::path(WHIT_TESTS_DIR) / "data" / name;
-    model = load_model(folder);
-    if (has_bfloat16_frequencies(name)) model = with_bfloat16_frequencies(*model);
+    model = load_reference_model(name);
     tensors = SafetensorsFile::open(folder / "reference.safetensors");
     json = Json::parse(read_file(folder / "reference.json"));
     const auto* entry = tensors.find("input_ids");
@@ -56,22 +42,6 @@ struct Reference {
     return values;
   }
 };
-
-double standard_deviation(const std::vector<float>& values) {
-  double sum = 0, squares = 0;
-  for (const float v : values) sum += v, squares += static_cast<double>(v) * v;
-  const double n = static_cast<double>(values.size());
-  return std::sqrt(squares / n - sum / n * (sum / n));
-}
-
-double greatest_difference(std::span<const float> a, std::span<const float> b) {
-  double most = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - b[i]);
-    if (!(d <= most)) most = d;  // NaN stays
-  }
-  return most;
-}
 
 class Fixtures : public ::testing::TestWithParam<std::string> {
  protected:
