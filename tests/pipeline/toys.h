@@ -42,17 +42,17 @@ class FolderTest : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// Throws ErrorKind::interrupted at the n-th opportunity.
+// Throws ErrorKind::interrupted at the n-th opportunity, counted from the note that holds `from`.
 class StopAfter final : public Progress {
  public:
-  explicit StopAfter(int n) : left_(n) {}
+  explicit StopAfter(int n, std::string from = "") : left_(n), from_(std::move(from)) {}
   void begin(const std::string&, double) override {}
   void advance(double) override {}
   void note(const std::string& text) override { notes += text + "\n"; }
   void end() override {}
   void check_interrupt() override {
     ++asked;
-    if (left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
+    if (notes.find(from_) != std::string::npos && left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
   }
 
   bool stopped() const { return left_ < 0; }
@@ -62,6 +62,7 @@ class StopAfter final : public Progress {
 
  private:
   int left_;
+  std::string from_;
 };
 
 // Runs a job again and again, each time interrupted `step` opportunities later than before, until one run ends.

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/record.h"
 #include "pipeline/compress.h"
 #include "pipeline/toys.h"
 
@@ -99,6 +100,33 @@ TEST_F(TuneTest, AStoppedRunGoesOnToTheSameBytes) {
     run(stopped);
     EXPECT_EQ(read_file(stopped.output), read_file(folder_ / "whole.gguf")) << at;
   }
+  ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
+}
+
+// A few seconds are shared between the text, which the original writes, and training on it about twice. Stopped on the way,
+// the run keeps what it made of the time: the checkpoint says how many tokens of text and of training.
+TEST_F(TuneTest, AGivenTimeIsSharedBetweenTextAndTraining) {
+  ::setenv("WHIT_TEST_CHECKPOINT_SECONDS", "0", 1);
+  TuneRequest timed = request(compressed("rtn-2"), "timed.gguf");
+  timed.options.data = "self";
+  timed.options.tokens = 0;
+  timed.minutes = 0.05;
+  StopAfter whole(1 << 20);
+  const Json result = tune(timed, whole);
+  const Json& report = result.at("tune");
+  // A busy machine may take longer than it promised itself, not many times as long.
+  EXPECT_LT(report.at("seconds_in_all").get<double>(), 12);
+  EXPECT_GE(report.at("tokens").get<int64_t>(), 512);
+  EXPECT_LT(report.at("held_out").get<double>(), report.at("held_out_start").get<double>());
+  EXPECT_NE(whole.notes.find("text is written at"), std::string::npos) << whole.notes;
+
+  timed.output = folder_ / "stopped.gguf";
+  StopAfter early(3, "a step of 512 tokens takes");
+  EXPECT_THROW(tune(timed, early), Error);
+  const Record checkpoint = open_record(folder_ / "stopped.gguf.journal/tune.checkpoint", {"damaged", ""});
+  const int64_t tokens = checkpoint.header.at("tokens").get<int64_t>();
+  EXPECT_GT(checkpoint.header.at("text_tokens").get<int64_t>(), 0);
+  EXPECT_EQ(run(timed).at("tune").at("tokens").get<int64_t>(), tokens);
   ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
 }
 
