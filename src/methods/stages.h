@@ -161,6 +161,8 @@ class TuneProblem {
   virtual LossParts step(uint64_t number, double hidden) = 0;
   // The main loss on text that is not trained on.
   virtual double held_out() = 0;
+  // How often that may be asked, the start included: it takes time that a run has been given for training.
+  virtual int most_looks() const { return 1 << 20; }
   // The values as they are now are the best so far, or: everything back to where it began.
   virtual void keep() = 0;
   virtual void restart() = 0;
@@ -176,7 +178,7 @@ class Tuner : public Method {
  public:
   // Returns {steps, held_out_start, held_out, restarts, ...} for the log and the manifest.
   virtual Json tune(TuneProblem& problem) const = 0;
-  // How often a run asks for the held-out loss, the start included: that takes time too.
+  // How often a run would ask for the held-out loss, the start included.
   virtual int looks() const = 0;
 };
 

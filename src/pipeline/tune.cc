@@ -30,6 +30,8 @@ double checkpoint_seconds() {
   const char* set = std::getenv("WHIT_TEST_CHECKPOINT_SECONDS");
   return set ? std::atof(set) : 240;
 }
+// Of the time that is left after the text and a probe, for looks at held-out text.
+constexpr double kLookShare = 0.15;
 // Fewer where a look at them takes as long as several steps.
 uint64_t held_out_tokens() { return learning_device() == "cpu" ? 2048 : 8192; }
 
@@ -39,9 +41,10 @@ const RecordName kCheckpoint = {"the checkpoint is damaged", "delete it; trainin
 
 class Problem final : public TuneProblem {
  public:
-  Problem(const TuneJob& job, const TuneOptions& options, TrainingText text)
+  Problem(const TuneJob& job, const TuneOptions& options, TrainingText text, int looks)
       : job_(job),
         options_(options),
+        looks_(looks),
         text_(std::move(text)),
         learner_(job.model.spec, job.original, learning_device() == "cpu"),
         student_(make_student()),
@@ -51,6 +54,8 @@ class Problem final : public TuneProblem {
   uint64_t steps() const override {
     return std::max<uint64_t>(1, static_cast<uint64_t>(options_.tokens) / static_cast<uint64_t>(options_.batch));
   }
+
+  int most_looks() const override { return looks_; }
 
   LossParts step(uint64_t number, double hidden) override {
     job_.progress.check_interrupt();
@@ -109,6 +114,7 @@ class Problem final : public TuneProblem {
     header["key"] = job_.key;
     header["tokens"] = options_.tokens;
     header["text_tokens"] = options_.text_tokens;
+    header["looks"] = looks_;
     header["state"] = state;
     header["steps_of_optimizer"] = optimizer.steps();
     std::vector<std::vector<float>> numbers = optimizer.state();
@@ -217,6 +223,7 @@ class Problem final : public TuneProblem {
 
   const TuneJob& job_;
   TuneOptions options_;
+  int looks_;  // at held-out text, at most
   TrainingText text_;
   Learner learner_;
   std::unique_ptr<Student> student_;
@@ -241,8 +248,9 @@ uint64_t held_out_windows(const TuneOptions& options) {
   return std::max<uint64_t>(1, held_out_tokens() / static_cast<uint64_t>(options.context));
 }
 
-// A checkpoint says how many tokens a time limit was turned into, and how many of text; one of another run is refused.
-void take_tokens_of_checkpoint(const TuneJob& job, TuneOptions& options) {
+// A checkpoint says how many tokens a time limit was turned into, how many of text, and how many looks at held-out text; one of
+// another run is refused.
+void take_shares_of_checkpoint(const TuneJob& job, TuneOptions& options, int& looks) {
   if (!std::filesystem::exists(job.checkpoint)) return;
   const Record record = open_record(job.checkpoint, kCheckpoint);
   if (!record.header.contains("key") || record.header["key"] != job.key)
@@ -250,13 +258,16 @@ void take_tokens_of_checkpoint(const TuneJob& job, TuneOptions& options) {
                 "finish that run with its own command, delete the checkpoint, or choose another output");
   options.tokens = record.header.value("tokens", int64_t{0});
   options.text_tokens = record.header.value("text_tokens", int64_t{0});
+  looks = record.header.value("looks", looks);
 }
 
 }  // namespace
 
 Tuned tune_model(const TuneJob& job) {
   TuneOptions options = settled(job.options, job.model.spec);
-  take_tokens_of_checkpoint(job, options);
+  const auto tuner = make_tuner(job.method, job.method_options);
+  int looks = tuner->looks();
+  take_shares_of_checkpoint(job, options, looks);
   const auto start = Clock::now();
   const Model& writer = job.original ? *job.original : job.model;
   const bool by_time = options.tokens == 0, text_by_time = by_time && options.text_tokens == 0;
@@ -266,18 +277,19 @@ Tuned tune_model(const TuneJob& job) {
   };
   if (text_by_time) options.text_tokens = options.batch;  // enough to measure on
   TrainingText text = draw();
-  const auto tuner = make_tuner(job.method, job.method_options);
   if (by_time) {
     options.tokens = options.batch;
     double step = 0, look = 0;
     {
-      Problem probed(job, options, text);
+      Problem probed(job, options, text, looks);
       const SerialWhereFew serial(probed.numbers());
       std::optional<KeepFreedMemory> kept;
       if (learning_device() == "cpu") kept.emplace();
       step = probed.probe();
-      look = probed.look() * tuner->looks();
+      look = probed.look();
     }
+    looks = static_cast<int>(std::clamp<double>(kLookShare * (job.minutes * 60 - since(start)) / look, 2, looks));
+    look *= looks;
     const double token = 1.1 * step / options.batch;
     const auto left = [&] { return job.minutes * 60 - since(start) - look; };
     if (text_by_time) {
@@ -295,7 +307,7 @@ Tuned tune_model(const TuneJob& job) {
   if (!job.options.data_hash.empty() && job.options.data_hash != text.hash)
     throw Error(ErrorKind::usage, "the training text is not the one that the recipe was made with", options.data,
                 text.hash, "wanted " + job.options.data_hash);
-  auto problem = std::make_unique<Problem>(job, options, std::move(text));
+  auto problem = std::make_unique<Problem>(job, options, std::move(text), looks);
   const SerialWhereFew serial(problem->numbers());
   std::optional<KeepFreedMemory> kept;
   if (learning_device() == "cpu") kept.emplace();

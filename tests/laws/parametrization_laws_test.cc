@@ -86,6 +86,35 @@ TEST(ParametrizationLaws, DescendsAndStaysWhatItShows) {
   }
 }
 
+// Codes that are not the nearest to their weights (GPTQ moves some) begin in the middle of their step: a third of a step in
+// either direction leaves them.
+TEST(ParametrizationLaws, MovedCodesStartInTheMiddle) {
+  const TensorState unit = tests::make_unit(5, 160, nullptr, 36, false);
+  TensorState away = unit;
+  for (size_t k = 0; k < away.weights.data.size(); ++k) away.weights.data[k] *= k % 2 ? -3.0f : 3.0f;
+  for (const FormatPtr& format : tests::affine_variants()) {
+    const Packed packed = packed_unit(format, unit);
+    for (const double push : {0.33, -0.33}) {
+      const auto learned = make_parametrization(parametrization_rows(), packed, {away.weights, {}});
+      const std::vector<float> before = learned->latents().at(0).data;
+      Tensor positions = learned->parameters()[0].tensors[0];
+      {
+        const NoGrad guard;
+        positions.assign(positions + push);
+      }
+      size_t moved = 0;
+      const std::vector<uint8_t> codes = as_affine(format)->unpack_codes(learned->encode()).codes,
+                                 stored = as_affine(format)->unpack_codes(packed).codes;
+      for (size_t k = 0; k < codes.size(); ++k) {
+        if (before[k] != stored[k]) continue;  // inside its own step
+        ++moved;
+        ASSERT_EQ(codes[k], stored[k]) << format->label();
+      }
+      EXPECT_GT(moved, codes.size() / 4) << format->label();
+    }
+  }
+}
+
 // Whatever is learned, what was pruned stays zero, and no step moves it.
 TEST(ParametrizationLaws, ZerosStay) {
   const TensorState unit = tests::make_unit(4, 72, nullptr, 34, false);

@@ -87,6 +87,10 @@ class AffineParametrization final : public Parametrization {
   std::vector<Matrix> latents() const override { return {position_.matrix()}; }
 
  private:
+  // A weight that feedback (GPTQ) moved to another step than its own starts in the middle of that one: at its border the
+  // first steps of training would take it back, and all that feedback had gained.
+  static float own_step(float u, float code) { return std::fabs(u - code) <= 0.5f ? u : code; }
+
   // Where learning left the positions; else the original weights where they lie inside the step that was stored for
   // them: what learning moves first is then what was nearly rounded the other way.
   Matrix start_positions(const AffineCodes& codes, const ParametrizationStart& start) const {
@@ -104,7 +108,7 @@ class AffineParametrization final : public Parametrization {
         if (!start.latents.empty())
           u = start.latents[0].row(i)[j];
         else if (weights.data && p.scale[g] != 0 && column != 0)
-          u = (weights.data[i * weights.stride + j] / column - p.minimum[g]) / p.scale[g];
+          u = own_step((weights.data[i * weights.stride + j] / column - p.minimum[g]) / p.scale[g], code);
         // Ties belong to the even neighbour: stay clear of them. Outside of [0, top] no gradient would pass.
         out.row(i)[j] = std::clamp(u, std::max(0.0f, code - 0.499f), std::min(top, code + 0.499f));
       }

@@ -77,7 +77,8 @@ class Distill final : public Tuner {
       run.seen = {run.first};
       problem.keep();
     }
-    const uint64_t between = std::max<uint64_t>(1, steps / static_cast<uint64_t>(options_.evaluations));
+    const int evaluations = std::max(1, std::min(options_.evaluations, problem.most_looks() - 1));
+    const uint64_t between = std::max<uint64_t>(1, steps / static_cast<uint64_t>(evaluations));
     while (step < steps) {
       const LossParts loss = problem.step(step, options_.hidden);
       const double norm = optimizer.step(cosine_schedule(step - run.begun, steps - run.begun, options_.warm_up));
@@ -91,7 +92,7 @@ class Distill final : public Tuner {
           run.best = run.seen.back();
           problem.keep();
         }
-        if (on_plateau(run, step, steps)) {
+        if (on_plateau(run, step, steps, evaluations)) {
           ++run.restarts;
           run.rate /= 3;
           problem.note("the held-out loss stays at " + std::to_string(run.seen.back()) +
@@ -121,8 +122,8 @@ class Distill final : public Tuner {
   }
 
   // Looked for in the first three fifths of the attempt only: later the rates are low and the loss is flat by design.
-  bool on_plateau(const Run& run, uint64_t step, uint64_t steps) const {
-    const auto window = static_cast<size_t>(std::max(1, options_.evaluations / 5));
+  static bool on_plateau(const Run& run, uint64_t step, uint64_t steps, int evaluations) {
+    const auto window = static_cast<size_t>(std::max(1, evaluations / 5));
     if (run.seen.size() <= 2 * window || (step - run.begun) * 5 > (steps - run.begun) * 3) return false;
     const double now = run.seen.back(), before = run.seen[run.seen.size() - 1 - window];
     return now > 0.5 * run.first && now > 0.98 * before;

@@ -24,7 +24,9 @@ class Toy : public TuneProblem {
     ++seen;
     return {loss.item(), 0, 1};
   }
+  int most_looks() const override { return looks; }
   double held_out() override {
+    ++looked;
     if (stuck) return 5;
     const NoGrad guard;
     return sum(square(x_ - Tensor::from(kTarget, {4}))).item();
@@ -53,7 +55,7 @@ class Toy : public TuneProblem {
   static const std::vector<float> kTarget;
   bool stuck = false;
   uint64_t explode_at = ~uint64_t{0}, stop_at = 0;
-  int restarts = -1, seen = 0;
+  int restarts = -1, seen = 0, looks = 1 << 20, looked = 0;
   std::vector<float> kept;
   std::string notes;
 
@@ -75,6 +77,16 @@ TEST(Distill, DescendsAndKeepsTheBest) {
   double distance = 0;
   for (size_t i = 0; i < 4; ++i) distance += std::pow(toy.kept[i] - Toy::kTarget[i], 2);
   EXPECT_NEAR(distance, report.at("held_out").get<double>(), 1e-6);
+}
+
+TEST(Distill, LooksNoMoreOftenThanTheTimeAllows) {
+  Toy free(200), hurried(200);
+  hurried.looks = 3;
+  const auto tuner = make_tuner("distill", Json::object());
+  tuner->tune(free);
+  tuner->tune(hurried);
+  EXPECT_EQ(free.looked, tuner->looks());
+  EXPECT_EQ(hurried.looked, 3);
 }
 
 TEST(Distill, APlateauStartsAgainWithLowerRates) {
