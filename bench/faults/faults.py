@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Kills and faults: nothing that was finished is lost, nothing half-written stands under a final name, the same bytes at the end.
 
-  bench/faults/faults.py [--whit PROGRAM] [--kills 100] [--model MODEL] [--faketime LIBRARY] [--only kills,faults] [--short]
+  bench/faults/faults.py [--whit PROGRAM] [--kills 100] [--model MODEL] [--faketime LIBRARY] [--only kills,faults,flips] [--short]
 
 Each job (compress, calibrate, tune, convert) runs once undisturbed. Then it is killed with SIGKILL (and a few times with SIGTERM)
 at random moments of such a run; every second run is slowed at its pause points, so that each phase is hit. After each kill every
 file under a final name must be one that the undisturbed run made, byte for byte; then the same command must end in the same bytes.
+Flips: bits of a small model in four kinds of files, one after another (flips.cc): each is refused, or changes nothing.
 Faults: a full disk and a read-only folder (small tmpfs mounts: needs root), two processes on one output, clocks that jump
 (libfaketime of the Debian package faketime, said when absent). Prints Markdown; ends with 1 when anything failed.
 """
 import argparse
+import json
 import os
 import random
 import shutil
@@ -257,6 +259,42 @@ class Bench:
             else:
                 print(f"| {job.name} | the clocks jump | not tried: no {library} (Debian package faketime) | |")
 
+    def flips(self):
+        """Of the model as it is, in two formats of ours, and as a folder that convert wrote."""
+        calibration = ["--data", str(self.text), "--calibration-tokens", "2048", "--context", "64"]
+        made = {"the GGUF as it is": self.options.model}
+        for preset in ("gptq-3", "lowrank-1.0"):
+            made[preset] = self.folder / f"{preset}.gguf"
+            self.make(["compress", self.options.model, "--preset", preset, *calibration, "-o", made[preset]])
+        made["folder of `whit convert`"] = self.folder / "folder"
+        self.make(["convert", self.options.model, made["folder of `whit convert`"]])
+        header = None
+        for name, path in made.items():
+            # Short: nearly all time goes into every bit of a header, so the short form takes our formats alone.
+            if self.options.short and path == self.options.model:
+                continue
+            begin = time.monotonic()
+            step = ["9973"] if self.options.short else []
+            done = subprocess.run([str(self.options.flips), str(path), *step], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if done.returncode not in (0, 1):
+                self.fail(f"flips of {name}: exit {done.returncode}", done.stderr.decode(errors="replace"))
+                continue
+            report = json.loads(done.stdout)
+            if header is None:
+                header = report["outcomes"]
+                print("\n| file | integrity | where | flips | " + " | ".join(header) + " |\n|---|---|---|---|" + "---|" * len(header))
+            for region, counts in report["regions"].items():
+                print(f"| {name} | {report['integrity']} | {region} | {sum(counts)} | " + " | ".join(map(str, counts)) + " |")
+            print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+            if done.returncode != 0:
+                self.fail(f"flips of {name}: {report['worst']}")
+
+    def make(self, words):
+        done = subprocess.run([str(self.options.whit), *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              env=dict(os.environ, WHIT_CACHE=str(self.folder / "cache")))
+        if done.returncode != 0:
+            sys.exit(f"{words[0]} does not run: {done.stderr.decode(errors='replace')}")
+
 
 def jobs():
     calibration = ["--data", "{text}", "--calibration-tokens", "2048", "--context", "64", "--threads", "1"]
@@ -281,25 +319,28 @@ def jobs():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whit", type=Path, default=ROOT / "build/release/src/cli/whit")
+    parser.add_argument("--flips", type=Path, default=ROOT / "build/dev/bench/faults/flips", help="its driver")
     parser.add_argument("--model", type=Path, default=STORIES)
     parser.add_argument("--fit", default="200KB", help="size that compress is asked for")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faketime", type=Path, default=FAKETIME)
     parser.add_argument("--jobs", default="compress,calibrate,tune,convert")
-    parser.add_argument("--only", default="kills,faults")
-    parser.add_argument("--short", action="store_true", help="12 kills, one full disk a job: under two minutes")
+    parser.add_argument("--only", default="kills,faults,flips")
+    parser.add_argument("--short", action="store_true", help="12 kills, one full disk a job, flips of our formats: under three minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="whit-faults-") as folder:
         bench = Bench(options, Path(folder))
         chosen = [job for job in jobs() if job.name in options.jobs.split(",")]
-        for job in chosen:
+        for job in chosen if "kills" in options.only or "faults" in options.only else []:
             job.arguments = [options.fit if word == "60%" else word for word in job.arguments]
             bench.reference(job)
         if "kills" in options.only:
             bench.kills(chosen, 12 if options.short else options.kills)
         if "faults" in options.only:
             bench.faults(chosen)
+        if "flips" in options.only:
+            bench.flips()
         for failure in bench.failures:
             print(f"FAILED {failure}")
         print(f"\n{len(bench.failures)} failures, seed {options.seed}")
