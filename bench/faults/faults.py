@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Kills and faults: nothing that was finished is lost, nothing half-written stands under a final name, the same bytes at the end.
 
-  bench/faults/faults.py [--whit PROGRAM] [--kills 100] [--model MODEL] [--faketime LIBRARY] [--only kills,faults] [--short]
+  bench/faults/faults.py [--whit PROGRAM] [--kills 100] [--model MODEL] [--faketime LIBRARY] [--only kills,faults,flips] [--short]
 
 Each job (compress, calibrate, tune, convert) runs once undisturbed. Then it is killed with SIGKILL (and a few times with SIGTERM)
 at random moments of such a run; every second run is slowed at its pause points, so that each phase is hit. After each kill every
 file under a final name must be one that the undisturbed run made, byte for byte; then the same command must end in the same bytes.
+Flips: bits of a small model in four kinds of files, one after another (flips.cc): each is refused, or changes nothing.
 Faults: a full disk and a read-only folder (small tmpfs mounts: needs root), two processes on one output, clocks that jump
 (libfaketime of the Debian package faketime, said when absent). Prints Markdown; ends with 1 when anything failed.
 """
 import argparse
+import json
 import os
 import random
 import shutil
@@ -59,7 +61,12 @@ class Place:
             for path in base.rglob("*"):
                 name = str(path.relative_to(base))
                 if path.is_file() and not self.is_work(path):
-                    found[base.name + "/" + name] = path.read_bytes()
+                    content = path.read_bytes()
+                    # A record (base/record.h) of self-written text keeps in its header how long the writing took: the ids alone
+                    # must be the same.
+                    if name.endswith("-text"):
+                        content = content[8 + int.from_bytes(content[:8], "little"):-8]
+                    found[base.name + "/" + name] = content
         return found
 
     def leftovers(self):
@@ -169,40 +176,27 @@ class Bench:
             self.fail(f"{job.name}, {fault}: {outcome}")
         print(f"| {job.name} | {fault} | {outcome} | {'yes' if fine else 'NO'} |", flush=True)
 
-    def disk(self, job, which, kilobytes):
-        """`which` (out or cache) lies on a full disk; then there is room, and the same command goes on."""
+    def small_disk(self, job, which, kilobytes=None):
+        """`which` (out or cache) lies on a disk of so many KB, or on one that is read-only; then there is room, and the same
+        command goes on."""
         disk = self.folder / "disk"
         disk.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes or 65536}k", "tmpfs", disk], check=True)
         try:
-            place = Place(self.folder / "full" / job.name, **{which: disk / which})
+            place = Place(self.folder / "disks" / job.name, **{which: disk / which})
             place.empty()
-            fault = f"disk of the {'output' if which == 'out' else 'cache'} has {kilobytes} KB"
-            code, said = self.run(job, place)
-            fine = code == 5 and "No space left" in said and self.whole(job, place, fault)
-            said_first = f"exit {code}"
-            subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-            code, said = self.run(job, place)
-            fine = fine and code == 0 and self.same(job, place, fault, said)
-            self.verdict(job, fault, f"{said_first}; with room: exit {code}", fine)
-        finally:
-            subprocess.run(["umount", disk], check=True)
-
-    def read_only(self, job, which):
-        disk = self.folder / "disk"
-        disk.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
-        try:
-            place = Place(self.folder / "readonly" / job.name, **{which: disk / which})
-            place.empty()
-            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-            fault = f"folder of the {'output' if which == 'out' else 'cache'} is read-only"
-            code, said = self.run(job, place)
-            fine = code == 5 and "Read-only" in said and self.whole(job, place, fault)
-            first = f"exit {code}"
-            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-            code, said = self.run(job, place)
-            self.verdict(job, fault, f"{first}; writable: exit {code}", fine and code == 0 and self.same(job, place, fault, said))
+            folder = "output" if which == "out" else "cache"
+            if kilobytes:
+                fault, reason, mended = f"disk of the {folder} has {kilobytes} KB", "No space left", "size=64m"
+            else:
+                fault, reason, mended = f"folder of the {folder} is read-only", "Read-only", "rw"
+                subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            first, said = self.run(job, place)
+            fine = first == 5 and reason in said and self.whole(job, place, fault)
+            subprocess.run(["mount", "-o", "remount," + mended, disk], check=True)
+            then, said = self.run(job, place)
+            fine = fine and then == 0 and self.same(job, place, fault, said)
+            self.verdict(job, fault, f"exit {first}; mended: exit {then}", fine)
         finally:
             subprocess.run(["umount", disk], check=True)
 
@@ -255,8 +249,8 @@ class Bench:
                 size = sum(len(v) for k, v in job.bytes.items() if k.startswith(which)) // 1024
                 sizes = [size // 2] if self.options.short else [0, size // 8, size // 2, size - 8]
                 for kilobytes in sorted({max(4, k) for k in sizes}):  # a page is the least
-                    self.disk(job, which, kilobytes)
-                self.read_only(job, which)
+                    self.small_disk(job, which, kilobytes)
+                self.small_disk(job, which)
             if outputs and job.name != "convert":
                 self.two(job)
             library = self.options.faketime
@@ -264,6 +258,42 @@ class Bench:
                 self.clock(job, library)
             else:
                 print(f"| {job.name} | the clocks jump | not tried: no {library} (Debian package faketime) | |")
+
+    def flips(self):
+        """Of the model as it is, in two formats of ours, and as a folder that convert wrote."""
+        calibration = ["--data", str(self.text), "--calibration-tokens", "2048", "--context", "64"]
+        made = {"the GGUF as it is": self.options.model}
+        for preset in ("gptq-3", "lowrank-1.0"):
+            made[preset] = self.folder / f"{preset}.gguf"
+            self.make(["compress", self.options.model, "--preset", preset, *calibration, "-o", made[preset]])
+        made["folder of `whit convert`"] = self.folder / "folder"
+        self.make(["convert", self.options.model, made["folder of `whit convert`"]])
+        header = None
+        for name, path in made.items():
+            # Short: nearly all time goes into every bit of a header, so the short form takes our formats alone.
+            if self.options.short and path == self.options.model:
+                continue
+            begin = time.monotonic()
+            step = ["9973"] if self.options.short else []
+            done = subprocess.run([str(self.options.flips), str(path), *step], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if done.returncode not in (0, 1):
+                self.fail(f"flips of {name}: exit {done.returncode}", done.stderr.decode(errors="replace"))
+                continue
+            report = json.loads(done.stdout)
+            if header is None:
+                header = report["outcomes"]
+                print("\n| file | integrity | where | flips | " + " | ".join(header) + " |\n|---|---|---|---|" + "---|" * len(header))
+            for region, counts in report["regions"].items():
+                print(f"| {name} | {report['integrity']} | {region} | {sum(counts)} | " + " | ".join(map(str, counts)) + " |")
+            print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+            if done.returncode != 0:
+                self.fail(f"flips of {name}: {report['worst']}")
+
+    def make(self, words):
+        done = subprocess.run([str(self.options.whit), *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              env=dict(os.environ, WHIT_CACHE=str(self.folder / "cache")))
+        if done.returncode != 0:
+            sys.exit(f"{words[0]} does not run: {done.stderr.decode(errors='replace')}")
 
 
 def jobs():
@@ -289,25 +319,28 @@ def jobs():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whit", type=Path, default=ROOT / "build/release/src/cli/whit")
+    parser.add_argument("--flips", type=Path, default=ROOT / "build/dev/bench/faults/flips", help="its driver")
     parser.add_argument("--model", type=Path, default=STORIES)
     parser.add_argument("--fit", default="200KB", help="size that compress is asked for")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faketime", type=Path, default=FAKETIME)
     parser.add_argument("--jobs", default="compress,calibrate,tune,convert")
-    parser.add_argument("--only", default="kills,faults")
-    parser.add_argument("--short", action="store_true", help="12 kills, one full disk a job: under two minutes")
+    parser.add_argument("--only", default="kills,faults,flips")
+    parser.add_argument("--short", action="store_true", help="12 kills, one full disk a job, flips of our formats: under three minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="whit-faults-") as folder:
         bench = Bench(options, Path(folder))
         chosen = [job for job in jobs() if job.name in options.jobs.split(",")]
-        for job in chosen:
+        for job in chosen if "kills" in options.only or "faults" in options.only else []:
             job.arguments = [options.fit if word == "60%" else word for word in job.arguments]
             bench.reference(job)
         if "kills" in options.only:
             bench.kills(chosen, 12 if options.short else options.kills)
         if "faults" in options.only:
             bench.faults(chosen)
+        if "flips" in options.only:
+            bench.flips()
         for failure in bench.failures:
             print(f"FAILED {failure}")
         print(f"\n{len(bench.failures)} failures, seed {options.seed}")

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <system_error>
 
 #include "base/error.h"
@@ -12,6 +13,7 @@
 #include "data/tokenizer.h"
 #include "format/safetensors.h"
 #include "model/spec/export.h"
+#include "model/spec/folder_checksums.h"
 
 namespace whit {
 namespace {
@@ -212,6 +214,10 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
     write_file(folder.temporary() / "model.safetensors.index.json", index.dump(2) + "\n", false);
   }
   for (const auto& [name, text] : texts) write_file(folder.temporary() / name, text, false);
+  std::set<std::string> written;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.temporary()))
+    written.insert(entry.path().filename().string());
+  write_file(folder.temporary() / kFolderChecksums, folder_checksums(folder.temporary(), written), false);
   folder.commit();
   return converted;
 }

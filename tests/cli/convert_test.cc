@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "base/file.h"
 #include "base/half.h"
@@ -197,6 +198,40 @@ TEST(Convert, QuantizedFoldersBecomeOrdinary) {
     EXPECT_LT(most, 1e-5 * std::sqrt(square / static_cast<double>(plain.size())));
     EXPECT_FALSE(Json::parse(read_file(back + "/config.json")).contains("quantization_config"));
   }
+}
+
+// Each file of a folder that was written has a checksum; without the table, nothing is checked.
+TEST(Convert, FoldersHaveChecksums) {
+  const TemporaryFolder temporary;
+  const std::filesystem::path folder = temporary.path() / "f";
+  convert({(kData / "llama_gqa").string(), folder.string(), "--shards", "2"});
+  EXPECT_EQ(load_model(folder)->integrity, "ok");
+  std::set<std::string> damaged;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string(), content = read_all(entry.path().string());
+    std::string other = content;
+    other[other.size() / 2] = static_cast<char>(other[other.size() / 2] ^ 1);
+    temporary.file("f/" + name, other);
+    EXPECT_THROW(load_model(folder), Error) << name;
+    temporary.file("f/" + name, content);
+    damaged.insert(name);
+  }
+  for (const char* name : {"config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                           "model.safetensors.index.json", "whit.json"})
+    EXPECT_TRUE(damaged.contains(name)) << name;
+  EXPECT_EQ(load_model(folder, LoadOptions{.verify = false})->integrity, "not verified");
+
+  const std::string config = read_all((folder / "config.json").string());
+  temporary.file("f/config.json", config + " ");
+  try {
+    load_model(folder);
+    ADD_FAILURE() << "another config.json was not noticed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::integrity);
+    EXPECT_NE(error.where().find("config.json"), std::string::npos) << error.where();
+  }
+  std::filesystem::remove(folder / "whit.json");
+  EXPECT_EQ(load_model(folder)->integrity, "absent");
 }
 
 TEST(Convert, BadCallsChangeNothing) {

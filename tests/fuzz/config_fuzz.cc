@@ -10,9 +10,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const FolderConfig config =
         read_config(parse_json({reinterpret_cast<const char*>(data), size}, "fuzz"), "fuzz", "fuzz");
-    if (config.metadata.string("general.architecture") != "llama") __builtin_trap();
-    for (const float divisor : config.rope_freqs)
-      if (!std::isfinite(divisor) || divisor <= 0) __builtin_trap();
+    if (!family_of_gguf(config.metadata.string("general.architecture"))) __builtin_trap();
+    for (const auto& [name, divisors] : config.divisors)
+      for (const float divisor : divisors)
+        if (!std::isfinite(divisor) || divisor <= 0) __builtin_trap();
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::input) __builtin_trap();
   }

@@ -24,8 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::vector<float> row(tensor.shape.cols);
       unpack_rows({&tensor, 0, tensor.shape.rows}, tensor.shape.rows - 1, 1, row);
     }
-    model.spec = llama_spec(model);
-    check_tensors(model);
+    describe(model);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::input) __builtin_trap();
   }

@@ -12,7 +12,7 @@
 namespace whit {
 
 ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& options);
-ModelPtr load_folder_model(const std::filesystem::path& path);
+ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions& options);
 // Of model.safetensors.index.json: each file of weights, a plain name inside the folder, with its tensors. Else
 // ErrorKind::input; `where` stands for the file.
 std::map<std::string, std::set<std::string>> index_files(const nlohmann::json& json, const std::string& where);

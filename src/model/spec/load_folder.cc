@@ -12,6 +12,7 @@
 #include "format/format.h"
 #include "format/safetensors.h"
 #include "model/spec/config.h"
+#include "model/spec/folder_checksums.h"
 #include "model/spec/load.h"
 #include "model/spec/load_quantized.h"
 
@@ -117,10 +118,12 @@ std::map<std::string, std::set<std::string>> index_files(const nlohmann::json& j
   return files;
 }
 
-ModelPtr load_folder_model(const std::filesystem::path& path) {
+ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions& options) {
   auto model = std::make_shared<Model>();
   model->path = path;
-  model->integrity = "absent";
+  const bool checksums = std::filesystem::exists(path / kFolderChecksums);
+  model->integrity = checksums ? "not verified" : "absent";
+  if (options.verify && verify_folder(path)) model->integrity = "ok";
   const std::filesystem::path config_path = path / "config.json";
   const std::string config_text = read_file(config_path, kLargestConfig);
   const std::filesystem::path named = path.filename().empty() ? path.parent_path() : path;

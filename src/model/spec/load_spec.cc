@@ -6,6 +6,7 @@
 #include <map>
 #include <numbers>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "format/format.h"
 #include "model/spec/config.h"
@@ -40,6 +41,13 @@ uint64_t positive(const Model& model, const std::string& key, uint64_t value, ui
     refuse(model, "a size of the model is not usable", key, fmt::format("{}", value),
            fmt::format("1 to {} is read", limit));
   return value;
+}
+
+// Weights of the largest tensor, whose bytes are in the file.
+uint64_t most_weights(const Model& model) {
+  uint64_t most = 0;
+  for (const StoredTensor& tensor : model.tensors) most = std::max(most, tensor.shape.count());
+  return most;
 }
 
 double finite_positive(const Model& model, const std::string& key, double value) {
@@ -207,6 +215,10 @@ ModelSpec read_spec(const Model& model, const Family& family) {
            fmt::format("{} of {}", spec.heads, spec.width));
   spec.head_size = positive(model, prefix + "attention.key_length",
                             keys.unsigned_integer(prefix + "attention.key_length", spec.width / spec.heads));
+  // Before anything of a head's size is made: all heads together are rows of a tensor that is there.
+  const std::string heads_key = prefix + "attention.head_count";
+  if (const uint64_t all = checked_mul(spec.heads, spec.head_size, model.path.string() + ": " + heads_key); all > most_weights(model))
+    refuse(model, "the heads are larger than any tensor", heads_key, fmt::format("{} heads of {}", spec.heads, spec.head_size));
   if (const uint64_t length = keys.unsigned_integer(prefix + "attention.value_length", spec.head_size);
       length != spec.head_size)
     refuse(model, "value heads of another size than key heads are not supported", prefix + "attention.value_length",

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "format/format.h"
+#include "format/gguf_builder.h"
 #include "model/spec/config.h"
 #include "model/spec/model.h"
 
@@ -248,6 +249,33 @@ TEST(LoadGguf, CutAndForeignFiles) {
   }
   std::filesystem::remove(path);
   EXPECT_THROW(load_model(path), Error);
+}
+
+// A kilobyte that speaks of heads of 2^32 elements is refused before a buffer of that size is asked for, and before heads times
+// their size (2^64) wraps to nothing.
+TEST(LoadGguf, HostileHeadsAreRefusedBeforeTheyAreMade) {
+  for (const uint32_t heads : {1u, 1u << 31}) {
+    GgufBuilder b;
+    b.header(1, 11).text_key("general.architecture", "llama");
+    b.key<uint32_t>("llama.block_count", 4, 1).key<uint32_t>("llama.embedding_length", 4, 8);
+    b.key<uint32_t>("llama.context_length", 4, 8).key<uint32_t>("llama.feed_forward_length", 4, 8);
+    b.key<uint32_t>("llama.attention.head_count", 4, heads);
+    b.key<uint64_t>("llama.attention.key_length", 10, uint64_t{1} << 32);
+    b.key<float>("llama.attention.layer_norm_rms_epsilon", 6, 1e-5f);
+    b.text_key("llama.rope.scaling.type", "linear").key<float>("llama.rope.scaling.factor", 6, 2.0f);
+    b.text_key("general.name", "hostile");
+    b.info("token_embd.weight", {8, 8}, 0, 0).pad().zeros(256);
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "whit_hostile_heads.gguf";
+    write_file(path, b.bytes, true);
+    try {
+      load_model(path);
+      ADD_FAILURE() << heads;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::input);
+      EXPECT_NE(error.where().find("llama.attention.head_count"), std::string::npos) << error.what();
+    }
+    std::filesystem::remove(path);
+  }
 }
 
 // ---- the description ----
