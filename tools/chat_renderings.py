@@ -9,11 +9,13 @@ TEMPLATES is a folder with the models' own templates, one NAME.jinja for each ro
 the template contains of what src/data/chat_forms.cc looks for (its raw strings, and whole default system messages), and what
 transformers made of the conversations: a text, or null where the template raises an error or leaves something out.
 """
+import datetime
 import json
 import pathlib
 import re
 import sys
 
+import transformers.utils.chat_template_utils
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -40,10 +42,14 @@ TEMPLATES = {
     "phi-3-v1": ("phi3-v1", "<s>", "<|endoftext|>", {}),
     "phi-3": ("phi3", "<s>", "<|endoftext|>", {}),
     "phi-3.5": ("phi3", "<s>", "<|endoftext|>", {}),
+    "phi-4": ("phi4", None, "<|im_end|>", {}),
+    "phi-4-mini": ("phi4-mini", None, "<|endoftext|>", {}),
+    "smollm3": ("smollm3", None, "<|im_end|>", {}),
+    "smollm3-undated": ("smollm3", None, "<|im_end|>", {}),
+    "mistral-small-2501": ("mistral-v7-tekken", "<s>", "</s>", {}),
+    "mistral-small-3.1": ("mistral-v7-tekken", "<s>", "</s>", {}),
     # Not known, and not to be taken for one that is.
-    "phi-4": (None, None, "<|im_end|>", {}),
     "phi-3-small": (None, "<|endoftext|>", "<|endoftext|>", {}),
-    "smollm3": (None, None, "<|im_end|>", {}),
     "alphamonarch": (None, "<s>", "</s>", {}),
 }
 
@@ -58,6 +64,22 @@ CONVERSATIONS = [
     say(("system", " Answer in\ntwo lines. "), ("user", "one"), ("assistant", " 1\n"), ("user", "two  ")),
     say(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")),
 ]
+# What the system message alone says of thinking (SmolLM3).
+SWITCHES = [
+    say(("system", "/no_think"), ("user", "one")),
+    say(("system", "Be brief. /think"), ("user", "one"), ("assistant", "\n1"), ("user", "two")),
+    say(("system", "Be /system_override brief. /no_think "), ("user", "one"), ("assistant", "1"), ("user", "two")),
+]
+SWITCH = re.compile(r" ?/no_think| ?/think| ?/system_override ?")
+
+
+class Day(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 7, 26)  # as src/data/chat.cc
+
+
+transformers.utils.chat_template_utils.datetime = Day
 THOUGHTS = say(("user", "2+2?"), ("assistant", "<think>\nfour\n</think>\n\n4"), ("user", "3+3?"))
 
 
@@ -74,7 +96,7 @@ def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     needles = re.findall(r'R"\((.*?)\)"', (root / "src/data/chat_forms.cc").read_text(), flags=re.S)
     # How texts are trimmed, and a family's BOS.
-    needles += ["| trim", "|trim", ".strip()", "bos_token"]
+    needles += ["| trim", "|trim", ".strip()", "bos_token", "Today Date: ", "/system_override"]
     for name, (form, bos, eos, variables) in TEMPLATES.items():
         path = pathlib.Path(sys.argv[1]) / f"{name}.jinja"
         if not path.exists():
@@ -84,11 +106,17 @@ def main():
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token=bos, eos_token=eos)
         tokenizer.chat_template = template
         found = [needle for needle in dict.fromkeys(needles) if normalized(needle) in normalized(template)]
+        # Texts that stand for themselves, and where SmolLM3's header ends.
+        found += re.findall(r"set default_system_message = .*?%}", template, flags=re.S)
+        found += re.findall(r'elif reasoning_mode == .*?\{\{-.*?\{\{-.*?}}', template, flags=re.S)
+        found += re.findall(r'\{\{-\s*"<\|im_end\|>\\n"\s*-}}\s*\{%-\s*endif\s*-%}\s*\{%-\s*endif\s*-%}', template)
         found += re.findall(r"'<\|im_start\|>system(?:\n|\\n)[^'{]*<\|im_end\|>(?:\n|\\n)?'", template)
         cases = []
         conversations = [(talk, True) for talk in CONVERSATIONS]
         if "enable_thinking" in template:
             conversations += [(CONVERSATIONS[2], False), (THOUGHTS, True), (THOUGHTS, False)]
+        if "reasoning_mode" in template:
+            conversations += [(talk, thinking) for talk in SWITCHES for thinking in (True, False)]
         for messages, thinking in conversations if form else []:
             try:
                 text = tokenizer.apply_chat_template(
@@ -96,7 +124,7 @@ def main():
                 )
             except Exception as error:  # raise_exception of the template
                 text = None
-            if text and messages[0]["role"] == "system" and messages[0]["content"].strip() not in text:
+            if text and messages[0]["role"] == "system" and not all(part in text for part in SWITCH.split(messages[0]["content"].strip())):
                 text = None
             cases.append({"messages": messages, "thinking": thinking, "text": text})
         out = {"form": form, "marks": found, "cases": cases}

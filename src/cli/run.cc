@@ -22,6 +22,7 @@ namespace {
 
 struct RunOptions {
   std::string model, prompt, ids, system, chat_template;
+  std::string thinking;  // "on", "off", or as the template does by itself
   int64_t limit = 256;
   int64_t context = 0;
   bool raw = false, json = false, has_prompt = false;
@@ -102,9 +103,12 @@ void tell_timing(const Answer& answer, Terminal& terminal) {
 struct Template {
   ChatTemplate kind;
   std::string jinja;
+  bool thinking = true;
 };
 
-Template chat_template_of(const RunOptions& options, const Tokenizer& tokenizer) {
+std::string template_names() { return fmt::format("{}", fmt::join(chat_template_names(), " ")); }
+
+Template found_template(const RunOptions& options, const Tokenizer& tokenizer) {
   const std::string jinja = tokenizer.chat_template();
   if (!options.chat_template.empty()) {
     const ChatTemplate kind = chat_template_by_name(options.chat_template);
@@ -115,12 +119,21 @@ Template chat_template_of(const RunOptions& options, const Tokenizer& tokenizer)
   throw Error(ErrorKind::input,
               jinja.empty() ? "the model has no chat template" : "the model's chat template is not a known one",
               options.model, jinja.substr(0, 120),
-              "--template chatml|llama2|llama3|zephyr, or --raw -p TEXT for no template");
+              "--template with one of " + template_names() + ", or --raw -p TEXT for no template");
+}
+
+Template chat_template_of(const RunOptions& options, const Tokenizer& tokenizer) {
+  Template found = found_template(options, tokenizer);
+  if (!options.thinking.empty() && !found.kind.has_thinking_switch())
+    throw Error(ErrorKind::usage, "the chat template has no switch for thinking", "--thinking", found.kind.name(),
+                "leave --thinking out");
+  found.thinking = options.thinking != "off";
+  return found;
 }
 
 std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const Template& chat,
                                  const std::vector<ChatMessage>& messages) {
-  return tokenizer.encode(render_chat(chat.kind, chat.jinja, messages), false, true);
+  return tokenizer.encode(render_chat(chat.kind, chat.jinja, messages, chat.thinking), false, true);
 }
 
 void answer_ids(const RunOptions& options, Terminal& terminal) {
@@ -257,6 +270,9 @@ void run(const RunOptions& options, Terminal& terminal) {
     throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT");
   if (options.raw && !options.chat_template.empty())
     throw Error(ErrorKind::usage, "--raw uses no template", "--template", options.chat_template, "one of the two");
+  if (!options.thinking.empty() && (options.raw || !options.ids.empty()))
+    throw Error(ErrorKind::usage, "without a chat template there is no switch for thinking", "--thinking",
+                options.thinking, "leave out --raw and --ids, or --thinking");
   if (options.json && !options.has_prompt && options.ids.empty())
     throw Error(ErrorKind::usage, "a chat cannot be JSON", "--json", {}, "-p TEXT or --ids FILE");
   if (!options.ids.empty() && options.has_prompt)
@@ -283,7 +299,10 @@ Verb run_verb() {
             app.add_flag("--raw", options->raw, "no chat template: continue the prompt, print nothing but the text");
             app.add_option("--system", options->system, "system message of the chat");
             app.add_option("--template", options->chat_template,
-                           "chat template instead of the model's own: chatml llama2 llama3 zephyr");
+                           "chat template instead of the model's own: " + template_names());
+            app.add_option("--thinking", options->thinking,
+                           "on or off: whether the answer begins with thoughts (Qwen 3, SmolLM3)")
+                ->check(CLI::IsMember({"on", "off"}));
             app.add_option("--ids", options->ids,
                            "continue these token ids: a file with a JSON array, - is standard input");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");

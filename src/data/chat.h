@@ -35,8 +35,10 @@ std::vector<std::string> chat_template_names();
 
 // The prompt text with special tokens written out, ending where the assistant's answer begins. `jinja` is consulted for
 // what the form leaves open (SmolLM2's ChatML has a default system message). BOS is written only where the template
-// does. thinking false: the answer begins with an empty thought. ErrorKind::usage for messages that the template
-// refuses or would leave out, and for thinking false where there is no such switch.
+// does. thinking false: the answer begins with an empty thought. Where a template writes today's date it is 26 July
+// 2024, so that a prompt does not depend on the day. ErrorKind::usage for messages that the template refuses or would
+// leave out, and for thinking false where there is no such switch; ErrorKind::input for a default system message that
+// is more than joined strings.
 std::string render_chat(ChatTemplate kind, std::string_view jinja, const std::vector<ChatMessage>& messages,
                         bool thinking = true);
 // Strings that end an answer besides the tokenizer's end ids.

@@ -11,6 +11,7 @@ namespace whit {
 enum class SystemPlace {
   turn,        // a turn of its own, wherever it stands
   always,      // the first turn, written even when there is no such message
+  header,      // the first turn, below lines on the date and on thinking (SmolLM3)
   first_user,  // one at the start, put before the first user's text
   last_user,   // one at the start, put before the last user's text
   nowhere,     // the template refuses it or leaves it out

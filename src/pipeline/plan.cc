@@ -186,8 +186,9 @@ void join_tensors(std::vector<OutputTensor>& tensors, const std::vector<JoinedTe
       }
       return packed;
     };
-    *named(one.parts.front()) = std::move(whole);
+    // The whole may have a part's name (Phi-3's ffn_up): its parts go first.
     for (size_t i = 1; i < one.parts.size(); ++i) tensors.erase(named(one.parts[i]));
+    *named(one.parts.front()) = std::move(whole);
   }
 }
 
@@ -245,7 +246,7 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
                                      [&](const Member& member) { return in_units.count(member.name) > 0; });
     if (stacked || in_units.count(tensor.name)) continue;
-    if (tensor.dimensions == 2 && tensor.format->is_ggml()) {  // learned positions: as they are
+    if (tensor.dimensions == 2 && tensor.format->is_ggml()) {  // learned positions, projections around the embedding: as they are
       output.tensors.push_back({tensor.name, tensor.shape, 2, {}, tensor.format, [&tensor] {
                                   return std::make_shared<const Packed>(copy_packed({&tensor, 0, tensor.shape.rows}));
                                 }});

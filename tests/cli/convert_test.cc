@@ -83,7 +83,8 @@ TEST(Convert, FolderToGgufAndBackIsEqual) {
       else if (theirs.contains(key) && !theirs[key].is_null())
         EXPECT_EQ(ours[key], theirs[key]) << key;
     const auto one = load_tokenizer(*load_model(kData / fixture)), two = load_tokenizer(*load_model(back));
-    for (const Json& row : Json::parse(read_file(kData / fixture / "reference.json"))["tokenize"]) {
+    const Json reference = Json::parse(read_file(kData / fixture / "reference.json"));  // outlives the loop over a part of it
+    for (const Json& row : reference["tokenize"]) {
       const std::string text = row["text"].get<std::string>();
       EXPECT_EQ(two->encode(text, true, true), one->encode(text, true, true)) << text;
     }

@@ -28,7 +28,7 @@ TEST_P(Models, RotationsLeaveLogits) {
   EXPECT_LT(difference(logits(make_torch_scorer(load_model(merged.output))), expected), 1e-4);
 }
 
-TEST_P(Models, SomePresets) { expect_presets({"gptq-3", "q4_0", "lowrank-1.0"}); }
+TEST_P(Models, SomePresets) { expect_presets({"gptq-3", "q4_0", "copy-f16", "lowrank-1.0"}); }
 
 TEST_P(Models, GoesOnToTheSameBytes) {
   const CompressRequest whole = request(preset_recipe("gptq-3"), "whole.gguf"),

@@ -8,7 +8,8 @@ using namespace tests;
 
 TEST_P(Models, EveryPresetGivesTheSameByBothExecutors) {
   std::vector<std::string> names;
-  for (const Preset& preset : presets()) names.push_back(preset.name);
+  for (const Preset& preset : presets())
+    if (preset.name != "fit") names.push_back(preset.name);  // needs a size: FitsASize
   expect_presets(names);
 }
 
