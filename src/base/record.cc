@@ -11,20 +11,30 @@ constexpr size_t kSize = sizeof(uint64_t);
 
 }  // namespace
 
-void write_record(const std::filesystem::path& path, const Json& header,
-                  std::span<const std::span<const std::byte>> body) {
+RecordWriter::RecordWriter(const std::filesystem::path& path, const Json& header) : file_(path, /*overwrite=*/true) {
   const std::string text = header.dump();
   const uint64_t length = text.size();
-  size_t total = 2 * kSize + text.size();
-  for (const auto& part : body) total += part.size();
-  std::string bytes;
-  bytes.reserve(total);
-  bytes.append(reinterpret_cast<const char*>(&length), kSize).append(text);
-  for (const auto& part : body)
-    if (!part.empty()) bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
-  const uint64_t checksum = xxh3_64(std::as_bytes(std::span(bytes)));
-  bytes.append(reinterpret_cast<const char*>(&checksum), kSize);
-  write_file(path, bytes, /*overwrite=*/true);
+  write(std::as_bytes(std::span(&length, 1)));
+  write(std::as_bytes(std::span(text)));
+}
+
+void RecordWriter::write(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  sum_.add(bytes);
+  file_.write(bytes);
+}
+
+void RecordWriter::commit() {
+  const uint64_t checksum = sum_.value();
+  file_.write(std::as_bytes(std::span(&checksum, 1)));
+  file_.commit();
+}
+
+void write_record(const std::filesystem::path& path, const Json& header,
+                  std::span<const std::span<const std::byte>> body) {
+  RecordWriter writer(path, header);
+  for (const auto& part : body) writer.write(part);
+  writer.commit();
 }
 
 void damaged_record(const std::filesystem::path& path, const RecordName& name, const std::string& found) {

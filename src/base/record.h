@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/options.h"
 
 namespace whit {
@@ -20,7 +21,18 @@ struct Record {
   std::shared_ptr<const MappedFile> file;
 };
 
-// Written complete or not at all; replaces what is there.
+// Written complete or not at all; replaces what is there. Piece by piece, so that a large body need not be held as a whole.
+class RecordWriter {
+ public:
+  RecordWriter(const std::filesystem::path& path, const Json& header);
+  void write(std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  AtomicFile file_;
+  Xxh3 sum_;
+};
+// The same in one call.
 void write_record(const std::filesystem::path& path, const Json& header,
                   std::span<const std::span<const std::byte>> body);
 

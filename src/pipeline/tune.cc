@@ -117,18 +117,15 @@ class Problem final : public TuneProblem {
     header["looks"] = looks_;
     header["state"] = state;
     header["steps_of_optimizer"] = optimizer.steps();
-    std::vector<std::vector<float>> numbers = optimizer.state();
-    Json counts = Json::array();
-    std::vector<std::span<const std::byte>> body;
-    for (const auto& array : numbers) {
-      counts.push_back(array.size());
-      body.push_back(std::as_bytes(std::span(array)));
-    }
-    header["numbers"] = std::move(counts);
+    header["numbers"] = optimizer.state_counts();
+    std::vector<std::span<const std::byte>> best;
     for (const auto& [name, packed] : best_.units)
-      for (const auto& part : packed->parts) body.push_back(part);
-    append_vectors(best_.vectors, header, body);
-    write_record(job_.checkpoint, header, body);
+      for (const auto& part : packed->parts) best.push_back(part);
+    append_vectors(best_.vectors, header, best);
+    RecordWriter record(job_.checkpoint, header);
+    optimizer.visit_state([&](std::span<const float> array) { record.write(std::as_bytes(array)); });
+    for (const auto& part : best) record.write(part);
+    record.commit();
   }
 
   std::optional<Json> resume(AdamW& optimizer) override {

@@ -130,11 +130,15 @@ double AdamW::step(double factor) {
   return norm;
 }
 
-std::vector<std::vector<float>> AdamW::state() const {
-  std::vector<std::vector<float>> all;
+void AdamW::visit_state(const std::function<void(std::span<const float>)>& visit) const {
   for (const Leaf& leaf : leaves_)
-    for (const Tensor* part : {&leaf.value, &leaf.mean, &leaf.square}) all.push_back(part->values());
-  return all;
+    for (const Tensor* part : {&leaf.value, &leaf.mean, &leaf.square}) visit(part->values());
+}
+
+std::vector<uint64_t> AdamW::state_counts() const {
+  std::vector<uint64_t> counts;
+  for (const Leaf& leaf : leaves_) counts.insert(counts.end(), 3, static_cast<uint64_t>(leaf.value.count()));
+  return counts;
 }
 
 void AdamW::restore(std::span<const std::span<const float>> state, uint64_t steps) {

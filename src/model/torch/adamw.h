@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -28,8 +29,10 @@ class AdamW {
   void scale_rates(double by);  // all that were added
   uint64_t steps() const noexcept { return steps_; }
 
-  // Everything that the next step depends on, leaves included, in a fixed order: for checkpoints.
-  std::vector<std::vector<float>> state() const;
+  // Everything that the next step depends on, leaves included, in a fixed order: for checkpoints. One array at a time: they
+  // are three times what is learned.
+  void visit_state(const std::function<void(std::span<const float>)>& visit) const;
+  std::vector<uint64_t> state_counts() const;  // numbers of each array
   void restore(std::span<const std::span<const float>> state, uint64_t steps);
   size_t state_size() const noexcept { return 3 * leaves_.size(); }
 

@@ -347,8 +347,9 @@ uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, si
   bytes += 4 * block_weights;
   const uint64_t rows = std::min<uint64_t>(tokens, static_cast<uint64_t>(rows_at_once()));
   bytes += rows * spec.vocabulary * 4 * (teacher ? 4 : 3) + spec.vocabulary * spec.embedded() * (4 + 2 * element);
-  // What made the embedding: two arrays of its size that its graph keeps, and two gradients on the way back.
-  bytes += spec.vocabulary * spec.embedded() * 4 * 4;
+  // What made the embedding: up to four arrays of its size that its graph keeps (a grid with scales of columns), and two
+  // gradients on the way back.
+  bytes += spec.vocabulary * spec.embedded() * 4 * 6;
   if (teacher) bytes += spec.weights() * element;
   return bytes;
 }

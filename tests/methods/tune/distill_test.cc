@@ -39,7 +39,7 @@ class Toy : public TuneProblem {
   void checkpoint(uint64_t step, const Json& state, const AdamW& optimizer) override {
     if (step != stop_at) return;
     state_ = state;
-    for (const auto& values : optimizer.state()) moments_.push_back(values);
+    optimizer.visit_state([&](std::span<const float> values) { moments_.emplace_back(values.begin(), values.end()); });
     optimizer_steps_ = optimizer.steps();
     throw Error(ErrorKind::interrupted, "stopped");
   }

@@ -204,7 +204,9 @@ TEST(AdamW, GoesOnFromItsState) {
     optimizer->add(std::span(&x, 1), 0.01);
     for (int i = 0; i < 8; ++i) {
       if (stopped && i == 4) {
-        const auto state = optimizer->state();
+        std::vector<std::vector<float>> state;
+        optimizer->visit_state([&](std::span<const float> array) { state.emplace_back(array.begin(), array.end()); });
+        EXPECT_EQ(optimizer->state_counts(), (std::vector<uint64_t>{3, 3, 3}));
         const std::vector<std::span<const float>> spans(state.begin(), state.end());
         x = Tensor::from(std::vector<float>{0, 0, 0}, {3}).requires_grad();
         const uint64_t steps = optimizer->steps();
