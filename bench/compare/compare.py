@@ -19,6 +19,7 @@ import sys
 import tarfile
 
 VERSION = "0.3.36"
+PROGRAMS = ["llama-bench", "llama-quantize", "llama-perplexity", "llama-tokenize"]  # the last two for tools/interop.py
 FLAGS = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_APP=OFF",
          "-DGGML_NATIVE=ON"]
@@ -31,7 +32,7 @@ def call(*command):
 
 def build_llama(folder):
     binaries = folder / "build" / "bin"
-    if (binaries / "llama-bench").exists() and (binaries / "llama-quantize").exists():
+    if all((binaries / name).exists() for name in PROGRAMS):
         return binaries
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"llama_cpp_python-{VERSION}.tar.gz"
@@ -43,7 +44,7 @@ def build_llama(folder):
         with tarfile.open(archive) as tar:
             tar.extractall(folder)
     call("cmake", "-G", "Ninja", "-S", source / "vendor" / "llama.cpp", "-B", folder / "build", *FLAGS)
-    call("cmake", "--build", folder / "build", "--target", "llama-bench", "llama-quantize")
+    call("cmake", "--build", folder / "build", "--target", *PROGRAMS)
     return binaries
 
 

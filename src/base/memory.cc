@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <fmt/format.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -7,10 +8,65 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <fstream>
 #include <mutex>
+#include <string>
 #include <thread>
 
+#include "base/progress.h"
+
 namespace whit {
+namespace {
+
+// The limit of a control group; UINT64_MAX where there is none ("max", or a number that no machine has).
+uint64_t group_limit(const std::string& file) {
+  std::ifstream stream(file);
+  uint64_t limit = 0;
+  return stream >> limit ? limit : UINT64_MAX;
+}
+
+// The least limit of the memory groups that /proc/self/cgroup names ("7:memory:/a/b", "0::/a/b") and of their parents. In a
+// container the path may be the host's, and the mount begins at the group itself: its top is looked at in any case.
+uint64_t least_group_limit() {
+  uint64_t least = UINT64_MAX;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool unified = controllers.empty();
+    if (!unified && controllers != "memory") continue;
+    for (std::string path = line.substr(second + 1);; path.resize(path.find_last_of('/'))) {
+      while (path.ends_with('/')) path.pop_back();
+      least = std::min(least, unified ? group_limit("/sys/fs/cgroup" + path + "/memory.max")
+                                      : group_limit("/sys/fs/cgroup/memory" + path + "/memory.limit_in_bytes"));
+      if (path.find('/') == std::string::npos) break;
+    }
+  }
+  return least;
+}
+
+}  // namespace
+
+uint64_t available_memory() noexcept {
+  try {
+    uint64_t available = UINT64_MAX;
+    std::ifstream file("/proc/meminfo");
+    for (std::string line; std::getline(file, line);)
+      if (unsigned long long kilobytes; std::sscanf(line.c_str(), "MemAvailable: %llu", &kilobytes) == 1)
+        available = kilobytes * 1024;
+    const uint64_t limit = least_group_limit(), held = memory_use().anonymous_and_shared;
+    return limit == UINT64_MAX ? available : std::min(available, limit > held ? limit - held : 0);
+  } catch (const std::exception&) {  // no memory to ask with
+    return 0;
+  }
+}
+
+void note_if_too_large(Progress& progress, std::string_view what, uint64_t bytes, std::string_view so) {
+  if (const uint64_t available = available_memory(); bytes > available)
+    progress.note(fmt::format("{} {:.2f} GB and {:.2f} GB of memory are free: {}", what, static_cast<double>(bytes) / 1e9,
+                              static_cast<double>(available) / 1e9, so));
+}
 
 MemoryUse memory_use() noexcept {
   MemoryUse use;

@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 namespace whit {
+
+class Progress;
 
 struct MemoryUse {
   uint64_t anonymous_and_shared = 0;  // RssAnon + RssShmem: what whit promises (file pages can be dropped)
@@ -13,6 +16,13 @@ struct MemoryUse {
 
 // Reads /proc/self/status. All zero where that does not exist.
 MemoryUse memory_use() noexcept;
+
+// Bytes that this process may still take before the system pages or kills: the kernel's MemAvailable, and what the control
+// groups around the process (either version) leave beside what it holds. UINT64_MAX where nobody says.
+uint64_t available_memory() noexcept;
+
+// A note if that is less than `bytes`: "`what` 3.30 GB and 2.10 GB of memory are free: `so`".
+void note_if_too_large(Progress& progress, std::string_view what, uint64_t bytes, std::string_view so);
 
 // Samples anonymous_and_shared every few milliseconds on a thread of its own and keeps the maximum.
 class PeakMemory {

@@ -53,7 +53,7 @@ struct Row {
 };
 
 void bench(const BenchOptions& options, Terminal& terminal) {
-  const ModelPtr model = open_model(options.model, options.executor);
+  const ModelPtr model = open_model(options.model, options.executor, terminal);
   const uint64_t trained = model->spec.context;
   if (trained && std::max(options.speed.prompt, options.speed.decode) > trained)
     throw Error(ErrorKind::usage, "more tokens than the model was trained for", "--prompt, --decode",

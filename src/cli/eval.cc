@@ -59,10 +59,11 @@ EvalRow row_of(const Opened& opened, const Judgement& judgement, uint64_t common
 }
 
 // Opens a model and lets it read one window alone, so that its memory is its own.
-Opened open_to_judge(const std::string& path, const EvalOptions& options, const std::string& text, ThreadPool& pool) {
+Opened open_to_judge(const std::string& path, const EvalOptions& options, const std::string& text, ThreadPool& pool,
+                     Terminal& terminal) {
   Opened opened;
   opened.path = path;
-  opened.model = open_model(path, options.executor);
+  opened.model = open_model(path, options.executor, terminal);
   const uint64_t trained = opened.model->spec.context;
   const uint64_t context = options.context ? static_cast<uint64_t>(options.context)
                            : trained       ? std::min(trained, default_context)
@@ -100,10 +101,10 @@ void judge(const EvalOptions& options, Terminal& terminal) {
   std::optional<Opened> base;
   // One pool of rows for the base, one for the model: piece_rows logits each.
   const uint64_t start_bytes = memory_use().anonymous_and_shared;
-  if (!options.against.empty()) base = open_to_judge(options.against, options, text, pool);
+  if (!options.against.empty()) base = open_to_judge(options.against, options, text, pool, terminal);
   for (const std::string& path : options.models) {
     terminal.check_interrupt();
-    opened.push_back(open_to_judge(path, options, text, pool));
+    opened.push_back(open_to_judge(path, options, text, pool, terminal));
     if (base && same_model(opened.back(), *base)) opened.back().scorer = base->scorer;
   }
   std::vector<Candidate> candidates;
@@ -152,7 +153,7 @@ void judge(const EvalOptions& options, Terminal& terminal) {
 void dump_logits(const EvalOptions& options, Terminal& terminal) {
   const std::vector<int32_t> ids = read_ids(options.ids);
   ThreadPool pool(options.executor.threads);
-  const ModelPtr model = open_model(options.models.front(), options.executor);
+  const ModelPtr model = open_model(options.models.front(), options.executor, terminal);
   const auto scorer = open_scorer(model, pool, options.executor);
   const auto session = scorer->open(ids.size());
   SafetensorsOutput output;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/options.h"
 #include "cli/terminal.h"
 #include "runtime/runtime.h"
@@ -34,10 +35,12 @@ void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
   app.add_flag("--no-verify", no_verify, "do not verify the checksums of the file");
 }
 
-ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice) {
+ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice, Progress& progress) {
   LoadOptions options;
   options.verify = !choice.no_verify;
-  return load_model(path, options);
+  ModelPtr model = load_model(path, options);
+  note_if_too_large(progress, path.string() + " has", model->file_bytes, "it is read from the disk again for every token");
+  return model;
 }
 
 void ExecutorChoice::check() const {

@@ -19,6 +19,8 @@ class App;
 
 namespace whit {
 
+class Progress;
+
 // The tokenizer of a GGUF file or a folder.
 std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model);
 
@@ -36,7 +38,8 @@ struct ExecutorChoice {
   RuntimeOptions runtime_options() const;
 };
 
-ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice);
+// Says so if the model is larger than the free memory.
+ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice, Progress& progress);
 std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& pool, const ExecutorChoice& choice);
 
 // A JSON array of token ids. "-" is standard input. Anything else in the file is ErrorKind::input.

@@ -45,8 +45,8 @@ struct Speaker {
   Sampler sampler;
   GenerateOptions generate_options;
 
-  explicit Speaker(const RunOptions& options)
-      : model(open_model(options.model, options.executor)), pool(options.executor.threads), sampler(options.sampler) {
+  Speaker(const RunOptions& options, Terminal& terminal)
+      : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads), sampler(options.sampler) {
     if (options.ids.empty()) tokenizer = load_tokenizer(*model);
     const uint64_t trained = model->spec.context;
     context = options.context ? static_cast<size_t>(options.context)
@@ -138,7 +138,7 @@ std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const Template& cha
 
 void answer_ids(const RunOptions& options, Terminal& terminal) {
   const std::vector<int32_t> ids = read_ids(options.ids);
-  Speaker speaker(options);
+  Speaker speaker(options, terminal);
   const Answer answer = speaker.answer(ids, {});
   write_result(options.json ? Json{{"ids", answer.ids}}.dump() + "\n" : Json(answer.ids).dump() + "\n");
   tell_timing(answer, terminal);
@@ -146,7 +146,7 @@ void answer_ids(const RunOptions& options, Terminal& terminal) {
 }
 
 void answer_prompt(const RunOptions& options, Terminal& terminal) {
-  Speaker speaker(options);
+  Speaker speaker(options, terminal);
   std::vector<int32_t> ids;
   if (options.raw) {
     ids = speaker.tokenizer->encode(options.prompt, true, true);
@@ -203,7 +203,7 @@ class LineReader {
 };
 
 void chat(const RunOptions& options, Terminal& terminal) {
-  Speaker speaker(options);
+  Speaker speaker(options, terminal);
   const Template chat_template = chat_template_of(options, *speaker.tokenizer);
   for (const std::string& stop : chat_stop_strings(chat_template.kind)) speaker.generate_options.stops.push_back(stop);
   speaker.generate_options.trim_first_space = true;

@@ -39,6 +39,7 @@ class Job {
     if (!request_.dry_run && !request_.force && std::filesystem::exists(request_.output))
       throw Error(ErrorKind::io, "the output exists already", request_.output.string(), {}, "--force overwrites it");
     const Plan plan = make_the_plan();
+    note_widened(plan);
     const Step* tuning = tune_step(recipe_);
     const auto reconstructor = make_block_trainer();
     const bool statistics = plan.needs_statistics();
@@ -58,6 +59,7 @@ class Job {
     if (wrote_ && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + TextWriter::bytes(model_->spec, static_cast<size_t>(recipe_.calibrate.context)));
     result["predicted_peak_bytes"] = peak;
+    note_if_too_large(progress_, "this takes up to", peak, kTooLittle);
     result["peak_bytes"] = nullptr;
     result["seconds"] = nullptr;
     result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
@@ -175,6 +177,16 @@ class Job {
     draw_windows();
     const Step allocate = *step;
     return fitted(allocate, measure(allocate), budget);
+  }
+
+  void note_widened(const Plan& plan) {
+    uint64_t units = 0, bytes = 0;
+    for (const UnitPlan& unit : plan.units)
+      if (unit.widened) ++units, bytes += unit.bytes;
+    if (units > 0)
+      progress_.note(fmt::format("{} tensors that no step takes become F32 ({:.1f} MB): the original has their members in several "
+                                 "types, or in one that such a file cannot hold",
+                                 units, static_cast<double>(bytes) / 1e6));
   }
 
   // What the manifest will be made of, at its longest.
@@ -371,7 +383,24 @@ class Job {
 
 }  // namespace
 
-Json compress(const CompressRequest& request, Progress& progress) { return Job(request, progress).compress(); }
-Json calibrate(const CompressRequest& request, Progress& progress) { return Job(request, progress).calibrate(); }
+namespace {
+// A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked through then.
+template <class Work>
+Json naming_damage(const CompressRequest& request, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::numeric) check_finite(*load_model(request.model));
+    throw;
+  }
+}
+}  // namespace
+
+Json compress(const CompressRequest& request, Progress& progress) {
+  return naming_damage(request, [&] { return Job(request, progress).compress(); });
+}
+Json calibrate(const CompressRequest& request, Progress& progress) {
+  return naming_damage(request, [&] { return Job(request, progress).calibrate(); });
+}
 
 }  // namespace whit

@@ -135,6 +135,7 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
         throw Error(ErrorKind::usage, "a tensor of a model in another basis needs a format", unit.name, "no step",
                     "a step with a format for it");
       entry.format = source ? source : make_format("f32");
+      entry.widened = !source;
       entry.method = "rtn";
       entry.options = make_quantizer("rtn", Json::object())->options();
     }
@@ -312,6 +313,27 @@ Packed copy_unit(const Model& model, const UnitSpec& unit) {
   return packed;
 }
 
+namespace {
+// `rows`: of the tensor's, from `first` on.
+void check_finite(const Model& model, const std::string& name, std::span<const float> rows, uint64_t cols, uint64_t first) {
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (!std::isfinite(rows[i]))
+      throw Error(ErrorKind::numeric, "a weight is not a finite number", model.path.string() + ": " + name,
+                  fmt::format("{} at row {}, column {}", rows[i], first + i / cols, i % cols),
+                  "the model is damaged: get it again");
+}
+}  // namespace
+
+void check_finite(const Model& model) {
+  for (const StoredTensor& tensor : model.tensors) {
+    std::vector<float> row(tensor.shape.cols);
+    for (uint64_t r = 0; r < tensor.shape.rows; ++r) {
+      unpack_rows({&tensor, 0, tensor.shape.rows}, r, 1, row);
+      check_finite(model, tensor.name, row, tensor.shape.cols, r);
+    }
+  }
+}
+
 TensorState load_unit(const Model& model, const UnitSpec& unit) {
   TensorState state;
   state.unit = unit;
@@ -321,11 +343,7 @@ TensorState load_unit(const Model& model, const UnitSpec& unit) {
     const TensorView view = model.need(unit.members[m], {unit.member_rows[m], unit.cols});
     const std::span<float> rows(state.weights.row(begin), unit.member_rows[m] * unit.cols);
     unpack_rows(view, 0, view.rows, rows);
-    for (size_t i = 0; i < rows.size(); ++i)
-      if (!std::isfinite(rows[i]))
-        throw Error(ErrorKind::numeric, "a weight is not a finite number", model.path.string() + ": " + unit.members[m],
-                    fmt::format("{} at row {}, column {}", rows[i], i / unit.cols, i % unit.cols),
-                    "the model is damaged: get it again");
+    check_finite(model, unit.members[m], rows, unit.cols, 0);
     begin += unit.member_rows[m];
   }
   const FormatPtr source = source_format(model, unit);

@@ -28,6 +28,7 @@ struct UnitPlan {
   std::string method;
   Json options;
   bool copied = false;         // all members are stored in this very format: their bytes are taken as they are
+  bool widened = false;        // no step takes it, and no single format that we write holds its members: F32
   uint64_t bytes = 0;          // stored, without padding
   double predicted_loss = -1;  // nats of KL that this unit is expected to add; below 0: not predicted
 };
@@ -88,5 +89,7 @@ Packed copy_unit(const Model& model, const UnitSpec& unit);
 
 // Dense weights [rows, cols] of a unit and, where the source is affine, its grid. NaN or Inf is ErrorKind::numeric.
 TensorState load_unit(const Model& model, const UnitSpec& unit);
+// Reads all that the model stores. ErrorKind::numeric naming the first tensor with NaN or Inf and where it stands there.
+void check_finite(const Model& model);
 
 }  // namespace whit

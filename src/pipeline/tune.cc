@@ -17,6 +17,7 @@
 #include "model/torch/writer.h"
 #include "pipeline/fit.h"
 #include "pipeline/journal.h"
+#include "pipeline/memory_plan.h"
 #include "pipeline/pause.h"
 #include "pipeline/sensitivity.h"
 
@@ -376,6 +377,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
   result["output"] = request.output.string();
   result["file_bytes"] = nullptr;
   result["predicted_peak_bytes"] = promised;
+  note_if_too_large(progress, "this takes up to", promised, kTooLittle);
   result["peak_bytes"] = nullptr;
   result["device"] = learning_device_name();
   if (request.dry_run) return result;

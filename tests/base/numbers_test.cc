@@ -7,6 +7,8 @@
 #include "base/checked.h"
 #include "base/half.h"
 #include "base/hash.h"
+#include "base/memory.h"
+#include "base/progress.h"
 #include "base/rng.h"
 
 namespace whit {
@@ -116,6 +118,26 @@ TEST(Hash, StringsKeepTheirBorders) {
   EXPECT_EQ(Hasher().add("ab").add(uint64_t{7}).hex(), Hasher().add("ab").add(uint64_t{7}).hex());
   EXPECT_EQ(Hasher().hex().size(), 32u);
   EXPECT_EQ(xxh3_64({}), 0x2d06800538d394c2ull);  // the published value of XXH3 for no bytes at all
+}
+
+class Notes final : public Progress {
+ public:
+  void begin(const std::string&, double) override {}
+  void advance(double) override {}
+  void note(const std::string& text) override { all += text; }
+  void end() override {}
+  std::string all;
+};
+
+TEST(Memory, TooMuchIsNoted) {
+  EXPECT_GT(available_memory(), uint64_t{1} << 20);
+  EXPECT_LT(available_memory(), uint64_t{1} << 50);
+  Notes notes;
+  note_if_too_large(notes, "it takes", 1, "slow");
+  EXPECT_EQ(notes.all, "");
+  note_if_too_large(notes, "it takes", uint64_t{1} << 50, "slow");
+  EXPECT_TRUE(notes.all.starts_with("it takes 1125899.91 GB and ")) << notes.all;
+  EXPECT_TRUE(notes.all.ends_with(" GB of memory are free: slow")) << notes.all;
 }
 
 }  // namespace

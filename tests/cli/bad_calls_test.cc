@@ -78,6 +78,7 @@ TEST_F(BadCalls, HaveTheirExitCodes) {
       {{"run", model, "--raw", "-p", "hello", "--temp", "-1"}, 2, "--temp"},
       {{"run", model, "--raw", "-p", "hello", "--top-p", "1.5"}, 2, "--top-p"},
       {{"run", model, "--raw", "-p", "hello", "--context", "2"}, 3, "longer than the context"},
+      {{"run", tests + "/data/qwen2_bias", "--raw", "-p", ""}, 2, "nothing to continue"},  // and no BOS to begin with
       {{"bench", model, "--threads", "0"}, 2, "--threads"},
       {{"report"}, 2, "nothing to report"},
       {{"report", no_json}, 3, "no.json"},

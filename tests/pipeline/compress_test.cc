@@ -178,6 +178,22 @@ TEST_F(CompressTest, InterruptedAnywhereItEndsInTheSameBytes) {
   EXPECT_EQ(read_file(folder_ / "stopped.gguf"), whole);
 }
 
+TEST_F(CompressTest, WhatBecomesLargerIsSaid) {
+  const auto notes = [&](const char* model, const char* output) {
+    CompressRequest job = request(model, "copy-f32", output);
+    job.recipe = parse_recipe("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*.ffn*\"\nformat = \"f16\"\n", "test");
+    tests::StopAfter never(1 << 20);
+    compress(job, never);
+    return never.notes;
+  };
+  const std::filesystem::path quantized = folder_ / "gptq";
+  std::filesystem::copy(kData / "llama_gptq", quantized);
+  write_file(quantized / "tokenizer.json", tests::tokenizer_of_one(), false);
+  EXPECT_EQ(notes("models/stories260K.gguf", "kept.gguf").find("become F32"), std::string::npos);
+  const std::string said = notes(quantized.c_str(), "larger.gguf");
+  EXPECT_NE(said.find("2 tensors that no step takes become F32 (0.0 MB)"), std::string::npos) << said;
+}
+
 TEST_F(CompressTest, CalibratesOnTextOfItsOwnAndTheRecipeRepeatsIt) {
   CompressRequest fit = request("models/stories260K.gguf", "fit", "own.gguf");
   fit.recipe.calibrate.data = "self";

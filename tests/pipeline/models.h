@@ -40,17 +40,16 @@ inline bool merges(const ModelSpec& spec) {
          !spec.has_bias("ffn_down") && !spec.has_bias("attn_v");
 }
 
-class Models : public FolderTest, public testing::WithParamInterface<std::string> {
+// Jobs on one model, `model_`, which SetUp of the test gives.
+class ModelJobs : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("whit_models_" + GetParam() + std::to_string(::getpid()));
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
+    FolderTest::SetUp();
     write_file(folder_ / "text.txt", toy_text(7, 3000), false);
   }
   CompressRequest request(Recipe recipe, const std::string& name) const {
     CompressRequest result;
-    result.model = kData / GetParam();
+    result.model = model_;
     result.output = folder_ / name;
     result.recipe = std::move(recipe);
     result.recipe.calibrate.data = (folder_ / "text.txt").string();
@@ -76,7 +75,7 @@ class Models : public FolderTest, public testing::WithParamInterface<std::string
     EXPECT_LT(difference(logits(make_runtime(made, pool)), torch), 1e-4);
   }
   void expect_presets(const std::vector<std::string>& names) const {
-    const ModelSpec spec = load_model(kData / GetParam())->spec;
+    const ModelSpec spec = load_model(model_)->spec;
     for (const std::string& name : names) {
       SCOPED_TRACE(name);
       const std::vector<UnitSpec> units = units_of(spec);
@@ -96,6 +95,16 @@ class Models : public FolderTest, public testing::WithParamInterface<std::string
         ADD_FAILURE() << error.what();
       }
     }
+  }
+
+  std::filesystem::path model_;
+};
+
+class Models : public ModelJobs, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override {
+    ModelJobs::SetUp();
+    model_ = kData / GetParam();
   }
 };
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "pipeline/compress.h"
@@ -25,6 +26,15 @@ inline std::string toy_text(uint64_t seed, int count) {
   Rng rng(seed);
   for (int i = 0; i < count; ++i) text += std::string(words[rng.below(20)]) + (rng.below(9) == 0 ? ". " : " ");
   return text;
+}
+
+// tokenizer.json of llama_gqa with one token left: "a".
+inline std::string tokenizer_of_one() {
+  Json tokenizer = Json::parse(read_file(std::filesystem::path(WHIT_TESTS_DIR) / "data/llama_gqa/tokenizer.json"));
+  tokenizer["model"]["vocab"] = {{"a", 0}};
+  tokenizer["model"]["merges"] = Json::array();
+  tokenizer["added_tokens"] = Json::array();
+  return tokenizer.dump();
 }
 
 // An empty folder of the test's own.

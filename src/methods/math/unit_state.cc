@@ -50,6 +50,15 @@ std::vector<float> input_importance(const TensorState& state, double damping) {
   return importance;
 }
 
+std::vector<float> input_importance(const TensorState& state, std::string_view asked, std::string_view method,
+                                    double damping) {
+  if (asked == "activations" && (!state.statistics || state.statistics->tokens == 0))
+    throw Error(ErrorKind::usage,
+                std::string(method) + " was asked to weigh errors by activations, but there are no statistics",
+                state.unit.name, "importance = \"activations\"", "calibrate first, or importance = \"auto\"");
+  return asked == "uniform" ? std::vector<float>() : input_importance(state, damping);
+}
+
 AffineFitInput fit_input(const TensorState& state, const AffineFormat& format, std::span<const float> importance) {
   return {format,
           Shape{state.weights.rows, state.weights.cols},

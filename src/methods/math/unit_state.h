@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "methods/math/affine_fit.h"
@@ -17,8 +18,12 @@ void check_unit(const TensorState& state);
 void check_weights(const TensorState& state);
 
 // Weights of importance per input: the diagonal of the gram matrix plus `damping` of its mean, so that an input that stayed
-// silent on the calibration text is rounded well too. Empty without statistics.
+// silent on the calibration text is rounded well too. Empty without statistics, and where all inputs were silent: no weight
+// counts there more than another.
 std::vector<float> input_importance(const TensorState& state, double damping = 0.01);
+// The same as the option `importance` of a method asks: auto, activations (ErrorKind::usage without statistics), uniform (empty).
+std::vector<float> input_importance(const TensorState& state, std::string_view asked, std::string_view method,
+                                    double damping = 0.01);
 
 // The fit's view of the unit.
 AffineFitInput fit_input(const TensorState& state, const AffineFormat& format, std::span<const float> importance);

@@ -290,12 +290,8 @@ class LowrankAdmm final : public Quantizer {
   }
 
   std::vector<float> input_sizes(const TensorState& state) const {
-    std::vector<float> sizes;
-    if (options_.importance != "uniform") sizes = input_importance(state, std::max(options_.damping, 1e-9));
-    if (options_.importance == "activations" && sizes.empty())
-      throw Error(ErrorKind::usage,
-                  "lowrank_admm was asked to weigh errors by activations, but there are no statistics", state.unit.name,
-                  "importance = \"activations\"", "calibrate first, or importance = \"auto\"");
+    std::vector<float> sizes =
+        input_importance(state, options_.importance, "lowrank_admm", std::max(options_.damping, 1e-9));
     if (sizes.empty()) sizes.assign(state.weights.cols, 1.0f);
     double mean = 0;
     for (const float size : sizes) mean += size / static_cast<double>(sizes.size());

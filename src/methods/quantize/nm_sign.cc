@@ -71,20 +71,15 @@ class NmSignQuantizer final : public Quantizer {
       throw Error(ErrorKind::usage, "nm_sign keeps signs; this format has none", state.unit.name, state.plan->label(),
                   "a format nm_sign");
     if (!state.mask.empty()) require_pattern(state, format->kept_pattern());
-    const bool seen = state.statistics && state.statistics->tokens > 0;
-    if (options_.importance == "activations" && !seen)
-      throw Error(ErrorKind::usage, "nm_sign was asked to weigh errors by activations, but there are no statistics",
-                  state.unit.name, "importance = \"activations\"", "calibrate first, or importance = \"auto\"");
-    const bool weighted = seen && options_.importance != "uniform";
-    Work work{state, *format, context.pool, std::vector<float>(shape.cols, 1.0f), {}, {}, {}};
+    Work work{state, *format, context.pool, input_importance(state, options_.importance, "nm_sign"), {}, {}, {}};
+    const bool weighted = !work.importance.empty();
     GramFactor factor;
     std::vector<float> pivots(shape.cols, 1.0f);  // 1 / U_jj^2: what an error in column j costs in the end
     if (weighted) {
-      work.importance = input_importance(state);
-      if (work.importance.empty()) work.importance.assign(shape.cols, 1.0f);
       factor = factorize_gram(state.statistics->gram, options_.damp_ratio, /*act_order=*/false, state.unit.name);
       for (size_t j = 0; j < shape.cols; ++j) pivots[j] = 1.0f / (factor.upper.row(j)[j] * factor.upper.row(j)[j]);
     }
+    if (!weighted) work.importance.assign(shape.cols, 1.0f);
     fit_scales(work, pivots);
     sweep(work, weighted ? &factor.upper : nullptr);
     refit_rows(work, weighted ? &state.statistics->gram : nullptr);

@@ -48,11 +48,7 @@ class Rtn final : public Quantizer {
     const Shape shape{state.weights.rows, state.weights.cols};
     state.plan->check_shape(shape, state.unit.name);
     if (const auto format = as_affine(state.plan)) {
-      std::vector<float> importance;
-      if (options_.importance != "uniform") importance = input_importance(state);
-      if (options_.importance == "activations" && importance.empty())
-        throw Error(ErrorKind::usage, "rtn was asked to weigh errors by activations, but there are no statistics",
-                    state.unit.name, "importance = \"activations\"", "calibrate first, or importance = \"auto\"");
+      const std::vector<float> importance = input_importance(state, options_.importance, "rtn");
       const AffineFitInput input = fit_input(state, *format, importance);
       AffineCodes codes;
       codes.shape = shape;

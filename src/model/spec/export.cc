@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -141,11 +142,14 @@ json folder_config(const Model& model, const std::string& dtype) {
     }
     if (model.metadata.boolean(spec.family + ".attention.scale_by_layer", false))
       config["scale_attn_by_inverse_layer_idx"] = true;
-    if (family.sizes_attention) config["query_pre_attn_scalar"] = shortest(1 / (spec.scale(0) * spec.scale(0)));
+    // transformers refuses a fraction here, and 1 / scale^2 of a float is one: 23.999998.
+    if (family.sizes_attention)
+      config["query_pre_attn_scalar"] = std::llround(1 / (double{spec.scale(0)} * spec.scale(0)));
     add_rotary(model, family, config);
     add_windows(model, family, config);
-    for (const char* name : {"bos", "eos"}) {
-      const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+    // Each is said, null where there is none: a family's default may lie outside a small vocabulary (Phi-3: 32000).
+    for (const auto& [name, in_gguf] : {std::pair{"bos", "bos"}, {"eos", "eos"}, {"pad", "padding"}}) {
+      const std::string key = fmt::format("tokenizer.ggml.{}_token_id", in_gguf);
       config[fmt::format("{}_token_id", name)] =
           model.metadata.has(key) ? json(model.metadata.unsigned_integer(key)) : json();
     }

@@ -34,7 +34,7 @@ std::string shape_text(const SafetensorsEntry& entry) {
 enum class Packing { plain, gptq, awq };  // plain: floats, those of 8 bits with scales
 struct Quantization {
   Packing packing = Packing::plain;
-  bool zeros_minus_one = false;
+  bool zeros_minus_one = false, symmetric = false;
   uint64_t group = 0;                       // inputs that share a scale; 0: all
   uint64_t block_rows = 0, block_cols = 0;  // of f8 scales; 0: not told
 };
@@ -61,6 +61,11 @@ class QuantizationKeys {
     if (value && !value->is_number_integer()) bad(key, "an integer is wanted");
     return value ? value->get<int64_t>() : fallback;
   }
+  bool boolean(const char* key, bool fallback) const {
+    const json* value = find(key);
+    if (value && !value->is_boolean()) bad(key, "true or false is wanted");
+    return value ? value->get<bool>() : fallback;
+  }
 
  private:
   const json& object_;
@@ -85,6 +90,7 @@ Quantization read_quantization(const json& config, const std::string& where) {
     const std::string format = keys.string("checkpoint_format", "gptq");
     if (method == "gptq" && format != "gptq" && format != "gptq_v2") keys.bad("checkpoint_format", "gptq, gptq_v2");
     quantization.zeros_minus_one = method == "gptq" && format == "gptq";
+    quantization.symmetric = keys.boolean("sym", false);
     return quantization;
   }
   if (method == "compressed-tensors" && keys.string("format", "") != "float-quantized" &&
@@ -249,9 +255,13 @@ class FolderReader {
     const uint64_t group = quantization_.group == 0 ? in : quantization_.group, groups = div_up(in, group);
     FolderMatrix out{base + "weight", from.where(), awq ? "AWQ int4" : "GPTQ int4", {}};
     out.tensor.shape = {outputs, in};
-    out.tensor.format = make_packed_int4({awq, quantization_.zeros_minus_one, groups});
-    out.tensor.format->check_shape(out.tensor.shape, from.where());
     const FolderTensor& zeros = need(from, base + "qzeros", "I32", {groups, outputs / 8});
+    // The middle of a symmetric grid is 8. Some writers store it whole in files that call themselves "gptq", the version
+    // that stores 7: what is there decides.
+    const bool whole = quantization_.symmetric && std::all_of(zeros.entry.data.begin(), zeros.entry.data.end(),
+                                                              [](std::byte pair) { return pair == std::byte{0x88}; });
+    out.tensor.format = make_packed_int4({awq, quantization_.zeros_minus_one && !whole, groups});
+    out.tensor.format->check_shape(out.tensor.shape, from.where());
     const FolderTensor& scales = need(from, base + "scales", "F16", {groups, outputs});
     auto owned = std::make_shared<Owned>();
     owned->files = {from.file, zeros.file, scales.file};

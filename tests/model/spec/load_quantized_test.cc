@@ -115,6 +115,25 @@ TEST(Quantized, WhatCannotBeReadIsRefusedByName) {
       "");
 }
 
+// A symmetric grid has its zero at 8: "gptq" stores 7, "gptq_v2" 8, and some writers of 8 say "gptq".
+TEST(Quantized, SymmetricZerosAreWhatTheyAre) {
+  const auto weights = [](const std::string& keys, char pair) {
+    EditedFolder folder("llama_gptq", "config.json", "\"sym\": false", keys);
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "whit_edited/model.safetensors";
+    std::string text = read_file(path);
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    for (const SafetensorsEntry& entry : file.tensors)
+      if (entry.name.ends_with(".qzeros"))
+        std::fill_n(text.begin() + (entry.data.data() - file.file->bytes().data()), entry.data.size(), pair);
+    write_file(path, text, true);
+    return in_folder_order(load_model(path.parent_path())->find("blk.0.ffn_down.weight"));
+  };
+  const auto right = weights("\"sym\": true", 0x77);
+  EXPECT_EQ(weights("\"sym\": true", static_cast<char>(0x88)), right);
+  EXPECT_EQ(weights("\"sym\": true, \"checkpoint_format\": \"gptq_v2\"", static_cast<char>(0x88)), right);
+  EXPECT_NE(weights("\"sym\": false", static_cast<char>(0x88)), right);
+}
+
 // Older packers kept what they did in a file of their own.
 TEST(Quantized, OlderFoldersSayItInAnotherFile) {
   for (const auto& [name, file, text] :
