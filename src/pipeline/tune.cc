@@ -327,16 +327,17 @@ Tuned tune_model(const TuneJob& job) {
 
 uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const TuneOptions& given) {
   const TuneOptions options = settled(given, model.spec);
-  uint64_t numbers = 0, packed = 0;
+  uint64_t numbers = 0, packed = 0, embedding = 0;
   for (const UnitPlan& unit : plan.units) {
     numbers += learned_numbers(unit);
+    if (unit.unit.block < 0) embedding = std::max(embedding, learned_numbers(unit));
     packed += unit.bytes;
   }
   const auto context = static_cast<uint64_t>(options.context);
   const uint64_t training =
       16 * numbers + 2 * packed +
       Learner::bytes(model.spec, original, learning_device() == "cpu", static_cast<uint64_t>(options.batch) / context,
-                     context);
+                     context, embedding);
   // The text is written before anything is trained, or after what was trained for a probe is gone.
   return self_written(options.data) ? std::max(training, TextWriter::bytes(model.spec, context)) : training;
 }

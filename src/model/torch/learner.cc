@@ -338,7 +338,8 @@ LossParts Learner::loss(const WeightSource& student, std::span<const int32_t> id
   return state_->run(student, state_->device_ids(ids, sequences), sequences, 0, false).parts();
 }
 
-uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length) {
+uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length,
+                        uint64_t embedding) {
   const uint64_t tokens = sequences * length, element = compute_type() == at::kFloat ? 4 : 2;
   const uint64_t graph = block_graph_bytes(spec, tokens);
   const uint64_t stream = tokens * element * spec.width;
@@ -347,9 +348,9 @@ uint64_t Learner::bytes(const ModelSpec& spec, bool teacher, bool checkpoint, si
   bytes += 4 * block_weights;
   const uint64_t rows = std::min<uint64_t>(tokens, static_cast<uint64_t>(rows_at_once()));
   bytes += rows * spec.vocabulary * 4 * (teacher ? 4 : 3) + spec.vocabulary * spec.embedded() * (4 + 2 * element);
-  // What made the embedding: up to four arrays of its size that its graph keeps (a grid with scales of columns), and two
-  // gradients on the way back.
-  bytes += spec.vocabulary * spec.embedded() * 4 * 6;
+  // What made the embedding: up to four arrays of its size, or of its factors', that its graph keeps (a grid with scales of
+  // columns), and two gradients on the way back.
+  bytes += std::max(spec.vocabulary * spec.embedded(), embedding) * 4 * 6;
   if (teacher) bytes += spec.weights() * element;
   return bytes;
 }

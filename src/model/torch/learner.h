@@ -51,7 +51,9 @@ class Learner {
   LossParts loss(const WeightSource& student, std::span<const int32_t> ids, size_t sequences);
 
   // Bytes held during step() besides parameters, their gradients and the optimizer: activations, the teacher, logits.
-  static uint64_t bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length);
+  // `embedding`: numbers of the arrays that the embedding is made of; factors may have more than the matrix.
+  static uint64_t bytes(const ModelSpec& spec, bool teacher, bool checkpoint, size_t sequences, size_t length,
+                        uint64_t embedding);
 
  private:
   struct State;
