@@ -15,6 +15,8 @@ fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 answer() {  # NAME GROUP: in that group
+  sync
+  echo 3 >/proc/sys/vm/drop_caches  # pages that are cached already count for the group that read them
   begin=$(date +%s)
   sh -c 'echo $$ >"$1"/cgroup.procs; shift; exec "$@"' sh "$2" "$whit" run "$model" --raw -p "The capital of France is" -n 8 \
     --temp 0 --context 64 >"$out/$1" 2>"$out/$1.notes"

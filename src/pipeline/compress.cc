@@ -59,7 +59,7 @@ class Job {
     if (wrote_ && learning_device() == "cpu")
       peak = std::max(peak, baseline_ + TextWriter::bytes(model_->spec, static_cast<size_t>(recipe_.calibrate.context)));
     result["predicted_peak_bytes"] = peak;
-    note_if_too_large(progress_, "this takes up to", peak, kTooLittle);
+    note_promise(progress_, peak);
     result["peak_bytes"] = nullptr;
     result["seconds"] = nullptr;
     result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
@@ -381,9 +381,6 @@ class Job {
   bool wrote_ = false;  // text, which takes memory
 };
 
-}  // namespace
-
-namespace {
 // A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked through then.
 template <class Work>
 Json naming_damage(const CompressRequest& request, const Work& work) {
@@ -394,6 +391,7 @@ Json naming_damage(const CompressRequest& request, const Work& work) {
     throw;
   }
 }
+
 }  // namespace
 
 Json compress(const CompressRequest& request, Progress& progress) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
 #include "model/torch/executor.h"
 
 namespace whit {
@@ -64,6 +65,11 @@ uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOpt
     peak = std::max(peak, 2 * largest_end + largest_end / 2 + (tokens + 6 * probe) * row);
   }
   return baseline + peak;
+}
+
+void note_promise(Progress& progress, uint64_t promised) {
+  note_if_too_large(progress, "this takes up to", promised,
+                    "the system may end it; what is done by then is kept, and the same command goes on");
 }
 
 }  // namespace whit

@@ -378,7 +378,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
   result["output"] = request.output.string();
   result["file_bytes"] = nullptr;
   result["predicted_peak_bytes"] = promised;
-  note_if_too_large(progress, "this takes up to", promised, kTooLittle);
+  note_promise(progress, promised);
   result["peak_bytes"] = nullptr;
   result["device"] = learning_device_name();
   if (request.dry_run) return result;

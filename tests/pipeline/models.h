@@ -100,6 +100,14 @@ class ModelJobs : public FolderTest {
   std::filesystem::path model_;
 };
 
+// All but "fit", which needs a size.
+inline std::vector<std::string> every_preset() {
+  std::vector<std::string> names;
+  for (const Preset& preset : presets())
+    if (preset.name != "fit") names.push_back(preset.name);
+  return names;
+}
+
 class Models : public ModelJobs, public testing::WithParamInterface<std::string> {
  protected:
   void SetUp() override {

@@ -56,17 +56,11 @@ class OddNumbers : public ModelJobs {
     }
     write_safetensors(model_ / "model.safetensors", tensors, true);
   }
-  static std::vector<std::string> all_presets() {
-    std::vector<std::string> names;
-    for (const Preset& preset : presets())
-      if (preset.name != "fit") names.push_back(preset.name);
-    return names;
-  }
 };
 
 TEST_F(OddNumbers, WidthsOfNoFormat) {
   make_model({});
-  expect_presets(all_presets());
+  expect_presets(every_preset());
 }
 
 TEST_F(OddNumbers, RowsOfZerosAndOfOneNumber) {
@@ -76,7 +70,7 @@ TEST_F(OddNumbers, RowsOfZerosAndOfOneNumber) {
     std::fill_n(values.begin() + static_cast<int64_t>(cols), cols, 0.125F);
     if (name.find("layers.1.mlp.up") != std::string::npos) std::fill(values.begin(), values.end(), 0.0F);
   });
-  expect_presets(all_presets());
+  expect_presets(every_preset());
 }
 
 TEST_F(OddNumbers, AVocabularyOfOne) {

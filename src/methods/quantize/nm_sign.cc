@@ -78,8 +78,9 @@ class NmSignQuantizer final : public Quantizer {
     if (weighted) {
       factor = factorize_gram(state.statistics->gram, options_.damp_ratio, /*act_order=*/false, state.unit.name);
       for (size_t j = 0; j < shape.cols; ++j) pivots[j] = 1.0f / (factor.upper.row(j)[j] * factor.upper.row(j)[j]);
+    } else {
+      work.importance.assign(shape.cols, 1.0f);
     }
-    if (!weighted) work.importance.assign(shape.cols, 1.0f);
     fit_scales(work, pivots);
     sweep(work, weighted ? &factor.upper : nullptr);
     refit_rows(work, weighted ? &state.statistics->gram : nullptr);

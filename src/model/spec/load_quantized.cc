@@ -258,9 +258,11 @@ class FolderReader {
     const FolderTensor& zeros = need(from, base + "qzeros", "I32", {groups, outputs / 8});
     // The middle of a symmetric grid is 8. Some writers store it whole in files that call themselves "gptq", the version
     // that stores 7: what is there decides.
-    const bool whole = quantization_.symmetric && std::all_of(zeros.entry.data.begin(), zeros.entry.data.end(),
-                                                              [](std::byte pair) { return pair == std::byte{0x88}; });
-    out.tensor.format = make_packed_int4({awq, quantization_.zeros_minus_one && !whole, groups});
+    const auto whole = [&] {
+      return quantization_.symmetric && std::all_of(zeros.entry.data.begin(), zeros.entry.data.end(),
+                                                    [](std::byte pair) { return pair == std::byte{0x88}; });
+    };
+    out.tensor.format = make_packed_int4({awq, quantization_.zeros_minus_one && !whole(), groups});
     out.tensor.format->check_shape(out.tensor.shape, from.where());
     const FolderTensor& scales = need(from, base + "scales", "F16", {groups, outputs});
     auto owned = std::make_shared<Owned>();
