@@ -43,13 +43,16 @@ def llama_ids(gguf):
 
 
 def llama_perplexity(gguf):
-    """The perplexity, or what the program says instead."""
-    done = output(llama / "llama-perplexity", "-m", gguf, "-f", text, "-c", WINDOW, "-b", WINDOW, "--chunks", WINDOWS, "-t", 2,
-                  "-ctk", "f32", "-ctv", "f32", "-fa", "off")
-    said = done.stdout + done.stderr
-    found = re.search(r"Final estimate: PPL = ([0-9.]+)", said)
-    if found:
-        return float(found[1])
+    """The perplexity, or what the program says instead. Its log sometimes loses the last lines at exit: then once more."""
+    for _ in range(10):
+        done = output(llama / "llama-perplexity", "-m", gguf, "-f", text, "-c", WINDOW, "-b", WINDOW, "--chunks", WINDOWS,
+                      "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off")
+        said = done.stdout + done.stderr
+        found = re.search(r"Final estimate: PPL = ([0-9.]+)", said)
+        if found:
+            return float(found[1])
+        if done.returncode:
+            break
     reason = re.search(r"unknown [^\n]*|error[^\n]*", said)
     return reason[0] if reason else f"exit {done.returncode}"
 
