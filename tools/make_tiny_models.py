@@ -92,6 +92,28 @@ MODELS = {
         vocab_size=VOCABULARY, n_embd=64, n_inner=80, n_layer=3, n_head=4, n_positions=64, bos_token_id=0,
         eos_token_id=0, scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False), torch.float16, [
             dict(scale_attn_by_inverse_layer_idx=False)]),
+    "gpt2_unscaled": ("GPT2", dict(
+        vocab_size=VOCABULARY, n_embd=64, n_inner=80, n_layer=2, n_head=4, n_positions=64, bos_token_id=0,
+        eos_token_id=0, activation_function="relu", scale_attn_weights=False), torch.float16, [
+            dict(scale_attn_weights=True), dict(activation_function="gelu_new")]),
+    "opt_plain": ("OPT", dict(  # as Galactica has it, but without the last norm
+        OPT, num_hidden_layers=2, do_layer_norm_before=True, word_embed_proj_dim=64, activation_function="gelu",
+        enable_bias=False, layer_norm_elementwise_affine=False, _remove_final_layer_norm=True,
+        tie_word_embeddings=False), torch.float16, [
+            dict(_remove_final_layer_norm=False), dict(activation_function="relu")]),
+    "llama_dynamic": ("Llama", dict(
+        COMMON, num_hidden_layers=2, tie_word_embeddings=True, hidden_act="gelu", max_position_embeddings=32,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}), torch.bfloat16, [
+            dict(rope_parameters=PLAIN_ROPE), dict(hidden_act="silu"), dict(hidden_act="relu")]),
+    "qwen2_yarn": ("Qwen2", dict(
+        COMMON, num_hidden_layers=2, tie_word_embeddings=True,
+        rope_parameters=YARN | {"mscale": 2.0, "mscale_all_dim": 0.5, "truncate": False}), torch.bfloat16, [
+            dict(rope_parameters=YARN | {"truncate": False}),
+            dict(rope_parameters=YARN | {"mscale": 2.0, "mscale_all_dim": 0.5})]),
+    "gemma3_capped": ("Gemma3Text", dict(
+        COMMON, num_hidden_layers=4, head_dim=16, query_pre_attn_scalar=16, sliding_window=16, tie_word_embeddings=True,
+        layer_types=[SLIDING, FULL, SLIDING, SLIDING], rope_parameters=GEMMA_ROPE, final_logit_softcapping=4.0,
+        attn_logit_softcapping=1.0), torch.bfloat16, [dict(final_logit_softcapping=None)]),
 }
 
 

@@ -31,9 +31,16 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     affine->round_parameters(shape, codes.parameters);
     return std::make_shared<Packed>(affine->pack(codes));
   }
+  // Rounding to K types takes a while: a few rows, again and again.
+  const Shape few{std::min<uint64_t>(shape.rows, 16), shape.cols};
   std::vector<float> weights;
-  for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(static_cast<float>(rng.normal()));
-  return std::make_shared<Packed>(pack_dense(format, shape, weights));
+  for (uint64_t i = 0; i < few.count(); ++i) weights.push_back(static_cast<float>(rng.normal()));
+  const Packed rounded = pack_rounded(format, few, weights);
+  auto packed = std::make_shared<Packed>(Packed{format, shape, {{}}});
+  while (packed->parts[0].size() < format->bytes(shape))
+    packed->parts[0].insert(packed->parts[0].end(), rounded.parts[0].begin(), rounded.parts[0].end());
+  packed->parts[0].resize(format->bytes(shape));
+  return packed;
 }
 
 void product(benchmark::State& state, const FormatPtr& format, Shape shape, size_t tokens, ActivationType activations) {
@@ -61,11 +68,13 @@ void product(benchmark::State& state, const FormatPtr& format, Shape shape, size
 
 void add_products(const std::string& name, const Json& options) {
   const FormatPtr format = make_format(name, options);
-  // The default model's gate and up, its down, and a quarter of its head (more than the caches of one core).
-  for (const Shape shape : {Shape{3072, 576}, Shape{576, 1536}, Shape{12288, 576}})
+  // The default model's gate and up, its down, and a quarter of its head (more than the caches of one core); blocks of 256
+  // weights need other widths.
+  const uint64_t width = name.ends_with("_k") ? 768 : 576;
+  for (const Shape shape : {Shape{3072, width}, Shape{576, 1536}, Shape{12288, width}})
     for (const size_t tokens : {size_t{1}, size_t{256}})
       for (const ActivationType activations : {ActivationType::fp32, ActivationType::int8}) {
-        if (activations == ActivationType::int8 && !as_affine(format)) continue;
+        if (activations == ActivationType::int8 && !as_affine(format) && width == 576) continue;
         const std::string title = format->label() + "/" + std::to_string(shape.rows) + "x" +
                                   std::to_string(shape.cols) + "/" + std::to_string(tokens) +
                                   (activations == ActivationType::int8 ? "/int8" : "/fp32");
@@ -79,7 +88,8 @@ void add_products(const std::string& name, const Json& options) {
 
 int main(int argc, char** argv) {
   using whit::add_products;
-  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"}) add_products(name, whit::Json::object());
+  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"})
+    add_products(name, whit::Json::object());
   for (const int bits : {2, 3, 4, 5, 6, 8}) add_products("grid", {{"bits", bits}, {"group", 32}});
   add_products("grid", {{"bits", 3}, {"group", 64}});
   benchmark::Initialize(&argc, argv);

@@ -13,12 +13,13 @@ namespace {
 constexpr size_t kLogitRows = 64;        // rows whose logits are held at once: 64 x 49152 floats are 12.6 MB
 constexpr uint64_t kOutputSlice = 4096;  // rows of the output matrix that are dense at once
 
-// logits [hidden.rows, vocabulary] = hidden output^T
-Matrix logits_of(uint64_t vocabulary, MatrixView hidden, const OutputRows& output) {
-  Matrix logits(hidden.rows, vocabulary);
+// logits [hidden.rows, vocabulary] = hidden output^T, capped where the model caps them
+Matrix logits_of(const ModelSpec& spec, MatrixView hidden, const OutputRows& output) {
+  Matrix logits(hidden.rows, spec.vocabulary);
   output([&](uint64_t begin, MatrixView rows) {
-    multiply_add(1.0f, hidden, rows, true, logits.data.data() + begin, vocabulary);
+    multiply_add(1.0f, hidden, rows, true, logits.data.data() + begin, spec.vocabulary);
   });
+  cap_logits(spec, logits.data);
   return logits;
 }
 
@@ -46,7 +47,7 @@ Matrix norm_backward(const Model& model, const Matrix& x, Matrix y_gradient) {
     multiply_add(1.0f, y_gradient, out, false, pulled.data.data(), spec.width);
     y_gradient = std::move(pulled);
   }
-  if (spec.norm_after) return y_gradient;
+  if (!spec.final_norm) return y_gradient;
   const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
   const bool centred = spec.norm == NormKind::layer;
   Matrix result(x.rows, x.cols);
@@ -87,13 +88,14 @@ OutputRows original_output(const Model& model) {
   };
 }
 
-double mean_kl(uint64_t vocabulary, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
+double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
                ThreadPool& pool, Progress& progress) {
+  const uint64_t vocabulary = spec.vocabulary;
   std::vector<double> kl(a.rows, 0.0);
   for (size_t begin = 0; begin < a.rows; begin += kLogitRows) {
     const size_t count = std::min(kLogitRows, a.rows - begin);
-    Matrix p = logits_of(vocabulary, slice(a, begin, count), a_output);
-    Matrix q = logits_of(vocabulary, slice(b, begin, count), b_output);
+    Matrix p = logits_of(spec, slice(a, begin, count), a_output);
+    Matrix q = logits_of(spec, slice(b, begin, count), b_output);
     pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
       for (size_t r = first; r < last; ++r) {
         log_softmax(p.row(r), vocabulary);
@@ -133,18 +135,23 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
   Rng rng(seed);
   for (size_t begin = 0; begin < tokens; begin += kLogitRows) {
     const size_t count = std::min(kLogitRows, tokens - begin);
-    Matrix p = logits_of(spec.vocabulary, slice(fisher.final_hidden, begin, count), output);
+    Matrix p = logits_of(spec, slice(fisher.final_hidden, begin, count), output);
+    std::vector<float> slope;  // d capped logit / d product, where the model caps them
+    if (spec.logit_cap != 0)
+      for (const float y : p.data) slope.push_back(1 - static_cast<float>(y * y / (spec.logit_cap * spec.logit_cap)));
     pool.parallel_for(count, 1, [&](size_t first, size_t last, int) {
       for (size_t r = first; r < last; ++r) log_softmax(p.row(r), spec.vocabulary);
     });
     for (size_t r = 0; r < count; ++r) {
       float* row = p.row(r);
+      const float* slopes = slope.empty() ? nullptr : slope.data() + r * spec.vocabulary;
       double left = rng.uniform();
       size_t label = spec.vocabulary - 1;
       bool drawn = false;
       for (size_t v = 0; v < spec.vocabulary; ++v) {
         row[v] = std::exp(row[v]);
-        vocabulary[v] += static_cast<double>(row[v]) * (1.0 - row[v]);
+        const double by = slopes ? static_cast<double>(slopes[v]) : 1.0;
+        vocabulary[v] += static_cast<double>(row[v]) * (1.0 - row[v]) * by * by;
         left -= row[v];
         if (!drawn && left < 0) {
           label = v;
@@ -152,6 +159,7 @@ Fisher measure_fisher(const Model& model, const CalibrationWindows& windows, uin
         }
       }
       row[label] -= 1.0f;
+      for (size_t v = 0; slopes && v < spec.vocabulary; ++v) row[v] *= slopes[v];
     }
     output([&](uint64_t first, MatrixView rows) {
       const MatrixView p_slice(p.data.data() + first, count, rows.rows, spec.vocabulary);

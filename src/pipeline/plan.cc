@@ -8,19 +8,29 @@
 #include <set>
 
 #include "data/tokenizer.h"
+#include "format/row_stack.h"
 #include "model/spec/export.h"
 
 namespace whit {
 namespace {
 
-// Rows [begin, begin + count) of a packed matrix in a ggml format, where a row is a whole number of blocks.
-std::shared_ptr<const Packed> slice_rows(const Packed& packed, uint64_t begin, uint64_t count) {
+// The formats of a unit's members.
+std::vector<RowStack::Part> member_formats(const FormatPtr& format, const UnitSpec& unit) {
+  if (const auto stack = as_row_stack(format)) return stack->members();
+  std::vector<RowStack::Part> members;
+  for (const uint64_t rows : unit.member_rows) members.push_back({format, rows});
+  return members;
+}
+
+// A member of a packed unit in ggml formats, where a row is a whole number of blocks.
+std::shared_ptr<const Packed> slice_member(const Packed& packed, const std::vector<RowStack::Part>& members, size_t which) {
   auto slice = std::make_shared<Packed>();
-  slice->format = packed.format;
-  slice->shape = {count, packed.shape.cols};
-  const uint64_t row_bytes = packed.parts.at(0).size() / packed.shape.rows;
-  const auto* data = packed.parts[0].data() + begin * row_bytes;
-  slice->parts.emplace_back(data, data + count * row_bytes);
+  slice->format = members[which].format;
+  slice->shape = {members[which].rows, packed.shape.cols};
+  uint64_t begin = 0;
+  for (size_t m = 0; m < which; ++m) begin += members[m].format->bytes({members[m].rows, packed.shape.cols});
+  const auto* data = packed.parts.at(0).data() + begin;
+  slice->parts.emplace_back(data, data + slice->format->bytes(slice->shape));
   return slice;
 }
 
@@ -88,19 +98,22 @@ void check_masks(const UnitPlan& unit) {
 
 FormatPtr source_format(const Model& model, const UnitSpec& unit) {
   if (in_other_basis(model, unit)) return nullptr;
-  FormatPtr format;
+  std::vector<RowStack::Part> members;
+  bool alike = true, ggml = true;
   for (const std::string& member : unit.members) {
     const TensorView view = model.find(member);
-    if (!view) return nullptr;
-    if (!format) format = view.tensor->format;
-    if (view.tensor->format->label() != format->label()) return nullptr;
+    if (!view || !view.tensor->format->storable()) return nullptr;
+    members.push_back({view.tensor->format, view.rows});
+    alike = alike && view.tensor->format->label() == members[0].format->label();
+    ggml = ggml && view.tensor->format->is_ggml();
   }
-  if (format && !format->storable()) return nullptr;
+  if (!alike && !ggml) return nullptr;
+  const FormatPtr format = alike ? members[0].format : std::make_shared<const RowStack>(std::move(members));
   // A stack of ours is copied whole or not at all; ggml formats are cut row by row where nothing is rotated.
   const bool rotated = std::any_of(unit.members.begin(), unit.members.end(), [&](const std::string& member) {
     return static_cast<bool>(model.find(member).tensor->rotation);
   });
-  if (format && (!format->is_ggml() || rotated) && !whole_source(model, unit)) return nullptr;
+  if ((!format->is_ggml() || rotated) && !whole_source(model, unit)) return nullptr;
   return format;
 }
 
@@ -232,15 +245,12 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
       output.tensors.push_back(std::move(tensor));
       continue;
     }
-    uint64_t begin = 0;
-    for (size_t m = 0; m < entry.unit.members.size(); ++m) {
-      const uint64_t rows = entry.unit.member_rows[m];
+    const std::vector<RowStack::Part> members = member_formats(entry.format, entry.unit);
+    for (size_t m = 0; m < members.size(); ++m)
       output.tensors.push_back(
-          {entry.unit.members[m], {rows, entry.unit.cols}, 2, {}, entry.format, [&entry, loader, begin, rows] {
-             return slice_rows(*loader(entry), begin, rows);
+          {entry.unit.members[m], {members[m].rows, entry.unit.cols}, 2, {}, members[m].format, [&entry, loader, members, m] {
+             return slice_member(*loader(entry), members, m);
            }});
-      begin += rows;
-    }
   }
   // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).
   for (const StoredTensor& tensor : frame.model().tensors) {
@@ -294,7 +304,9 @@ Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
     for (const UnitPlan& entry : plan.units)
       if (position < entry.before.size())
         add(entry.unit.name, entry.before[position].method, nullptr, entry.before[position].options);
-  for (const UnitPlan& entry : plan.units) add(entry.unit.name, entry.method, entry.format, entry.options);
+  for (const UnitPlan& entry : plan.units)
+    if (!as_row_stack(entry.format))  // stays as it is because no step names it
+      add(entry.unit.name, entry.method, entry.format, entry.options);
   for (const Step* step : {reconstruct_step(asked), tune_step(asked)})
     if (step) recipe.steps.push_back(*step);
   return recipe;
@@ -303,11 +315,11 @@ Recipe resolved_recipe(const Plan& plan, const Recipe& asked) {
 Packed copy_unit(const Model& model, const UnitSpec& unit) {
   if (const StoredTensor* whole = whole_source(model, unit)) return copy_packed({whole, 0, whole->shape.rows});
   Packed packed;
+  packed.format = source_format(model, unit);
   packed.shape = {unit.rows, unit.cols};
   packed.parts.resize(1);
   for (const std::string& member : unit.members) {
     const Packed part = copy_packed(model.find(member));
-    packed.format = part.format;
     packed.parts[0].insert(packed.parts[0].end(), part.parts[0].begin(), part.parts[0].end());
   }
   return packed;

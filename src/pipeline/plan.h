@@ -28,7 +28,7 @@ struct UnitPlan {
   std::string method;
   Json options;
   bool copied = false;         // all members are stored in this very format: their bytes are taken as they are
-  bool widened = false;        // no step takes it, and no single format that we write holds its members: F32
+  bool widened = false;        // no step takes it, and we do not write its format: F32
   uint64_t bytes = 0;          // stored, without padding
   double predicted_loss = -1;  // nats of KL that this unit is expected to add; below 0: not predicted
 };
@@ -41,14 +41,15 @@ struct Plan {
 // Runs a transform, importance or prune step on a unit.
 void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context);
 
-// Applies the steps. A unit that no step matches keeps its source format, or F32 where members differ.
+// Applies the steps. A unit that no step matches keeps its source format, or becomes F32 where we do not write that.
 Plan make_plan(const Model& model, const Recipe& recipe);
 
 // ErrorKind::usage where steps and format of a unit cannot meet: a pruner without scores, a format that stores an N:M mask and
 // a pruner that makes another or none.
 void check_masks(const UnitPlan& unit);
 
-// The format that all members of the unit share in the source, or null.
+// The format that all members of the unit share in the source; where they have ggml formats of their own, a RowStack
+// (format/row_stack.h). Null: none that we write.
 FormatPtr source_format(const Model& model, const UnitSpec& unit);
 
 // What the unit's bytes in the source are rotated by.

@@ -285,7 +285,7 @@ class Measurement {
       if (unit.block != 0) continue;
       const Matrix hidden = final_norm(context_.model, flow_.probes.at(unit.kind).values);
       record(unit.kind, probe_format(context_.allocate, unit),
-             mean_kl(spec.vocabulary, fisher_.final_hidden, output, hidden, output, context_.pool, context_.progress),
+             mean_kl(spec, fisher_.final_hidden, output, hidden, output, context_.pool, context_.progress),
              flow_.probe_error.at(unit.kind));
       pause_point(context_.progress);
     }
@@ -307,7 +307,7 @@ class Measurement {
         visit(0, rounded);
       };
       record(unit.kind, state.plan,
-             mean_kl(spec.vocabulary, fisher_.final_hidden, output, fisher_.final_hidden, rounded_output, context_.pool,
+             mean_kl(spec, fisher_.final_hidden, output, fisher_.final_hidden, rounded_output, context_.pool,
                      context_.progress),
              weighted_error(state.weights, rounded, held_out_gram, fisher_.vocabulary, 1));
     }

@@ -18,6 +18,50 @@ constexpr size_t kFewTokens = 3;
 
 const uint8_t* bytes(std::span<const std::byte> part) { return reinterpret_cast<const uint8_t*>(part.data()); }
 
+// Block types of ggml as affine storages.
+struct BlockRow {
+  std::string_view name;
+  cpu::Storage storage;
+  size_t weights, bytes, group;  // of a block; weights that share scale and minimum
+  int32_t offset;
+  bool minimum;
+  uint32_t bits;
+};
+constexpr BlockRow kBlockRows[] = {
+    {"q8_0", cpu::Storage::q8_0, 32, 34, 32, 128, false, 8},
+    {"q4_0", cpu::Storage::q4_0, 32, 18, 32, 8, false, 4},
+    {"q4_1", cpu::Storage::q4_1, 32, 20, 32, 0, true, 4},
+    {"q5_0", cpu::Storage::q5_0, 32, 22, 32, 16, false, 5},
+    {"q5_1", cpu::Storage::q5_1, 32, 24, 32, 0, true, 5},
+    {"q2_k", cpu::Storage::q2_k, 256, 84, 16, 0, true, 2},
+    {"q3_k", cpu::Storage::q3_k, 256, 110, 16, 4, false, 3},
+    {"q4_k", cpu::Storage::q4_k, 256, 144, 32, 0, true, 4},
+    {"q5_k", cpu::Storage::q5_k, 256, 176, 32, 0, true, 5},
+    {"q6_k", cpu::Storage::q6_k, 256, 210, 16, 32, false, 6},
+    {"iq4_nl", cpu::Storage::iq4_nl, 32, 18, 32, 128, false, 8},
+    {"iq4_xs", cpu::Storage::iq4_xs, 256, 136, 32, 128, false, 8},
+    {"mxfp4", cpu::Storage::mxfp4, 32, 17, 32, 16, false, 5},
+    {"tq2_0", cpu::Storage::tq2_0, 256, 66, 256, 1, false, 2},
+};
+
+const BlockRow* block_row(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kBlockRows), std::end(kBlockRows),
+                                   [&](const BlockRow& row) { return row.name == name; });
+  return found == std::end(kBlockRows) ? nullptr : found;
+}
+
+void block_parts(const BlockRow& row, cpu::StoredMatrix& m) {
+  m.storage = row.storage;
+  m.row_bytes = m.cols / row.weights * row.bytes;
+  m.group = row.group;
+  m.groups = m.cols / row.group;
+  m.offset = row.offset;
+  m.has_minimum = row.minimum;
+  m.bits = row.bits;
+  m.block_weights = row.weights;
+  m.block_bytes = row.bytes;
+}
+
 void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::StoredMatrix& m,
                 std::vector<float>& columns) {
   const GridOptions& options = format.grid_options();
@@ -127,26 +171,14 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     m.storage = storage;
     m.row_bytes = m.cols * size;
   };
-  const auto blocks = [&](Storage storage, size_t size, int32_t offset, bool minimum) {
-    m.storage = storage;
-    m.row_bytes = m.cols / 32 * size;
-    m.group = 32;
-    m.groups = m.cols / 32;
-    m.offset = offset;
-    m.has_minimum = minimum;
-  };
   if (name == "f32")
     dense(Storage::f32, 4);
   else if (name == "f16")
     dense(Storage::f16, 2);
   else if (name == "bf16")
     dense(Storage::bf16, 2);
-  else if (name == "q8_0")
-    blocks(Storage::q8_0, 34, 128, false);
-  else if (name == "q4_0")
-    blocks(Storage::q4_0, 18, 8, false);
-  else if (name == "q4_1")
-    blocks(Storage::q4_1, 20, 0, true);
+  else if (const BlockRow* row = block_row(name))
+    block_parts(*row, m);
   else if (tensor.format->pattern())
     decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))

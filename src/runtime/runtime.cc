@@ -152,8 +152,8 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
         widest_ = std::max(widest_, one->linear.widest());
     for (const Linear* one : {&embedding_, &output_, &project_in_, &project_out_})
       widest_ = std::max(widest_, one->widest());
-    if (!s.norm_after) output_norm_.gain = model_->vector("output_norm.weight", s.width);
-    if (!s.norm_after && s.norm == NormKind::layer) output_norm_.bias = model_->vector("output_norm.bias", s.width);
+    if (s.final_norm) output_norm_.gain = model_->vector("output_norm.weight", s.width);
+    if (s.final_norm && s.norm == NormKind::layer) output_norm_.bias = model_->vector("output_norm.bias", s.width);
     if (s.positions == PositionKind::learned)
       positions_ = model_->need("position_embd.weight", {s.context + s.position_offset, s.width});
     if (s.stream_rotation) stream_ = Rotator(s.stream_rotation);
@@ -365,10 +365,10 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
       float* row = hidden_.data() + (t + i) * width_stride_;
       if (scorer_->stream_)
         scorer_->stream_.apply(kernels_, row, stream_scratch_.data() + i * Rotator::scratch_size(spec_.width), row);
-      if (spec_.norm_after)
-        std::copy_n(row, spec_.width, normed_.data() + i * width_stride_);
-      else
+      if (spec_.final_norm)
         norm(scorer_->output_norm_, row, normed_.data() + i * width_stride_);
+      else
+        std::copy_n(row, spec_.width, normed_.data() + i * width_stride_);
     });
     logits_.reserve(count * vocabulary);
     const float* rows = normed_.data();
@@ -377,6 +377,7 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
       rows = embedded_.data();
     }
     multiplier_.multiply(scorer_->output_, rows, count, logits_.data(), vocabulary);
+    cap_logits(spec_, {logits_.data(), count * vocabulary});
     for (size_t i = 0; i < count; ++i)
       visitor(first_position + t - begin + i, {logits_.data() + i * vocabulary, vocabulary});
   }

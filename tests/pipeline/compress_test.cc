@@ -194,6 +194,56 @@ TEST_F(CompressTest, WhatBecomesLargerIsSaid) {
   EXPECT_NE(said.find("2 tensors that no step takes become F32 (0.0 MB)"), std::string::npos) << said;
 }
 
+// As llama.cpp makes them: value finer than query and key.
+TEST_F(CompressTest, MembersOfDifferentTypesStayAsTheyAre) {
+  const ModelPtr plain = load_model(kData / "models/stories260K.gguf");
+  ModelOutput output;
+  output.metadata = plain->metadata;
+  for (const StoredTensor& tensor : plain->tensors) {
+    const bool fine = tensor.name.find("attn_v") != std::string::npos;
+    const bool blocks = tensor.dimensions == 2 && tensor.shape.cols % 32 == 0;
+    const FormatPtr format = make_format(!blocks ? "f32" : fine ? "q8_0" : "q4_0");
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, format, [&tensor, format] {
+                                std::vector<float> values(tensor.shape.count());
+                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+                                return std::make_shared<const Packed>(pack_rounded(format, tensor.shape, values));
+                              }});
+  }
+  const std::filesystem::path mixed = folder_ / "mixed.gguf";
+  {
+    AtomicFile file(mixed, false);
+    write_model_file(file, output);
+    file.commit();
+  }
+  CompressRequest job = request(mixed.c_str(), "copy-f32", "kept.gguf");
+  job.recipe = parse_recipe("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*.ffn*\"\nformat = \"f32\"\n", "test");
+  tests::StopAfter never(1 << 20);
+  const Json made = compress(job, never);
+  EXPECT_EQ(never.notes.find("become F32"), std::string::npos) << never.notes;
+  EXPECT_EQ(made.at("file_bytes"), made.at("predicted_bytes"));
+  const ModelPtr before = load_model(mixed), after = load_model(folder_ / "kept.gguf");
+  EXPECT_EQ(after->find("blk.0.attn_q.weight").tensor->format->name(), "q4_0");
+  EXPECT_EQ(after->find("blk.0.attn_v.weight").tensor->format->name(), "q8_0");
+  EXPECT_EQ(logits(folder_ / "kept.gguf").data, logits(mixed).data);
+  // What a step takes is made of the right rows, and the manifest says the rest by silence.
+  job.recipe = recipe_from_json(Json::parse(after->metadata.string("whit.manifest")).at("recipe"), "manifest");
+  job.output = folder_ / "again.gguf";
+  compress(job, never);
+  EXPECT_EQ(read_file(folder_ / "again.gguf"), read_file(folder_ / "kept.gguf"));
+  // As one matrix: what the plain reader of the stack gives is what the members give.
+  for (const UnitSpec& unit : units_of(before->spec)) {
+    if (unit.kind != "attn_qkv") continue;
+    const Packed stack = copy_unit(*before, unit);
+    std::vector<float> all(unit.rows * unit.cols), rows(3 * unit.cols);
+    stack.format->unpack(stack.shape, stack.views(), 0, unit.rows, all.data());
+    for (uint64_t first = 0; first + 3 <= unit.rows; ++first) {
+      stack.format->unpack(stack.shape, stack.views(), first, 3, rows.data());
+      ASSERT_TRUE(std::equal(rows.begin(), rows.end(), all.begin() + static_cast<ptrdiff_t>(first * unit.cols))) << first;
+    }
+    EXPECT_EQ(all, load_unit(*before, unit).weights.data);
+  }
+}
+
 TEST_F(CompressTest, CalibratesOnTextOfItsOwnAndTheRecipeRepeatsIt) {
   CompressRequest fit = request("models/stories260K.gguf", "fit", "own.gguf");
   fit.recipe.calibrate.data = "self";

@@ -40,6 +40,36 @@ std::vector<uint8_t> turning_mask(NmPattern pattern, Shape shape) {
   return mask;
 }
 
+// Types of ggml that no affine format describes: the bytes of a block, and where its halves stand.
+struct BlockLayout {
+  const char* name;
+  size_t bytes;
+  std::vector<size_t> halves;
+};
+const BlockLayout* block_layout(const Format& format) {
+  static const std::vector<BlockLayout> kLayouts = {
+      {"q2_k", 84, {80, 82}}, {"q3_k", 110, {108}}, {"q4_k", 144, {0, 2}}, {"q5_k", 176, {0, 2}}, {"q6_k", 210, {208}},
+      {"iq4_nl", 18, {0}},    {"iq4_xs", 136, {0}}, {"mxfp4", 17, {}},     {"tq1_0", 54, {52}},   {"tq2_0", 66, {64}}};
+  const auto found = std::find_if(kLayouts.begin(), kLayouts.end(),
+                                  [&](const BlockLayout& layout) { return layout.name == format.name(); });
+  return found == kLayouts.end() ? nullptr : &*found;
+}
+
+// Every bit of a block by chance, but for its halves, which are numbers, and the exponent of mxfp4.
+std::shared_ptr<const Packed> random_blocks(const FormatPtr& format, const BlockLayout& layout, Shape shape, Rng& rng) {
+  Packed packed{format, shape, {std::vector<std::byte>(format->parts(shape).at(0).bytes)}};
+  std::vector<std::byte>& data = packed.parts[0];
+  for (std::byte& byte : data) byte = static_cast<std::byte>(rng.below(256));
+  for (size_t block = 0; block < data.size(); block += layout.bytes) {
+    for (const size_t at : layout.halves) {
+      const uint16_t half = float_to_half(wild(rng));
+      std::memcpy(&data[block + at], &half, sizeof(half));
+    }
+    if (layout.halves.empty()) data[block] = static_cast<std::byte>(rng.below(8) < 2 ? rng.below(3) : 120 + rng.below(12));
+  }
+  return std::make_shared<Packed>(std::move(packed));
+}
+
 // A packed matrix of random codes (or floats) in the format.
 std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape, Rng& rng) {
   if (const auto affine = as_affine(format)) {
@@ -104,6 +134,7 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
     for (uint64_t j = 0; nm->has_columns() && j < shape.cols; ++j) s.columns.push_back(wild(rng));
     return std::make_shared<Packed>(nm->pack(s));
   }
+  if (const BlockLayout* layout = block_layout(*format)) return random_blocks(format, *layout, shape, rng);
   std::vector<float> weights;
   for (uint64_t i = 0; i < shape.count(); ++i) weights.push_back(wild(rng));
   if (const auto pattern = format->pattern())
@@ -113,7 +144,8 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
 
 std::vector<FormatPtr> all_formats() {
   std::vector<FormatPtr> formats;
-  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q6_k"})
+  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
+                           "iq4_nl", "iq4_xs", "mxfp4", "tq1_0", "tq2_0"})
     formats.push_back(make_format(name));
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     size_t turn = static_cast<size_t>(bits);  // every parameter storage at 3 bits, one after another at the others
@@ -143,7 +175,7 @@ std::vector<FormatPtr> all_formats() {
 std::vector<Shape> shapes_of(const Format& format) {
   std::vector<Shape> shapes = {{3, 32}, {65, 160}, {34, 544}};
   if (format.is_ggml() && as_affine(FormatPtr(&format, [](const Format*) {}))) return shapes;
-  if (format.name() == "q4_k" || format.name() == "q6_k") return {{3, 256}, {34, 768}};
+  if (block_layout(format)) return {{3, 256}, {34, 768}};
   if (format.name() == "nm_sign")
     return {{3, 32}, {33, 65}, {257, 172}, {9, 15}, {260, 288}};  // rows enough for tables
   return {{3, 32}, {33, 65}, {4, 172}, {9, 15}};
@@ -277,20 +309,48 @@ void plain_quantize(const float* x, size_t cols, size_t block, std::vector<int>&
   }
 }
 
+// The weights without the scales of columns, and |scale q| + |minimum| of each; where a format does not say its codes, the
+// largest weight of the row stands for both.
+std::pair<std::vector<double>, std::vector<double>> weights_and_sizes(const Packed& packed) {
+  const Shape shape = packed.shape;
+  std::vector<double> weights(shape.count()), sizes(shape.count());
+  if (const auto affine = as_affine(packed.format)) {
+    const AffineCodes codes = affine->unpack_codes(packed);
+    const uint64_t group = affine->group(shape.cols), groups = codes.parameters.groups_per_row;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const size_t g = i / shape.cols * groups + i % shape.cols / group;
+      const double product = double{codes.parameters.scale[g]} * codes.codes[i];
+      weights[i] = product + codes.parameters.minimum[g];
+      sizes[i] = std::abs(product) + std::abs(double{codes.parameters.minimum[g]});
+    }
+    return {weights, sizes};
+  }
+  const StoredTensor tensor = make_stored("weight", std::make_shared<Packed>(packed));
+  std::vector<float> values(shape.count());
+  unpack_rows({&tensor, 0, shape.rows}, 0, shape.rows, values);
+  for (size_t r = 0; r < shape.rows; ++r) {
+    double most = 0;
+    for (size_t j = 0; j < shape.cols; ++j) most = std::max(most, std::abs(double{values[r * shape.cols + j]}));
+    std::fill_n(sizes.begin() + static_cast<ptrdiff_t>(r * shape.cols), shape.cols, 2 * most);
+  }
+  std::copy(values.begin(), values.end(), weights.begin());
+  return {weights, sizes};
+}
+
 TEST(Kernels, EveryAffineFormatTimesBytes) {
   Rng rng(2);
   const auto levels = all_levels();
   ThreadPool pool(2);
   for (const FormatPtr& format : all_formats()) {
-    const auto affine = as_affine(format);
-    if (!affine || format->pattern()) continue;  // sparse formats have no kernel: floats only
+    if (format->pattern()) continue;  // sparse formats have no kernel: floats only
     for (const Shape shape : shapes_of(*format)) {
       const auto packed = random_packed(format, shape, rng);
       const StoredTensor tensor = make_stored("weight", packed);
-      const AffineCodes codes = affine->unpack_codes(*packed);
-      const uint64_t group = affine->group(shape.cols), groups = codes.parameters.groups_per_row;
       std::vector<float> columns;
+      if (!format->is_ggml() && !as_affine(format)) continue;
       const cpu::StoredMatrix matrix = stored_matrix({&tensor, 0, shape.rows}, columns);
+      if (!matrix.affine()) continue;
+      const auto [weights, sizes] = weights_and_sizes(*packed);
       const size_t block = matrix.activation_block(), tokens = 5;
       const std::vector<TensorView> views = {{&tensor, 0, shape.rows}};
       const Linear linear(views, ActivationType::int8);
@@ -309,13 +369,9 @@ TEST(Kernels, EveryAffineFormatTimesBytes) {
             for (size_t r = 0; r < shape.rows; ++r) {
               double sum = 0, bound = 0;
               for (size_t j = 0; j < shape.cols; ++j) {
-                const size_t g = r * groups + j / group;
                 const double activation = double{scales[j / block]} * q[j];
-                sum += (double{codes.parameters.scale[g]} * codes.codes[r * shape.cols + j] +
-                        codes.parameters.minimum[g]) *
-                       activation;
-                bound += std::abs(codes.parameters.scale[g] * codes.codes[r * shape.cols + j] * activation) +
-                         std::abs(codes.parameters.minimum[g] * activation);
+                sum += weights[r * shape.cols + j] * activation;
+                bound += sizes[r * shape.cols + j] * std::abs(activation);
               }
               // Inside a block integers are exact; blocks, their scalings and minima round.
               bound *= kEps * static_cast<double>(2 * scales.size() + 8);

@@ -104,9 +104,7 @@ void read_activation(const Keys& keys, const Family& family, KeyValues& out) {
   const char* key = family.names.activation;
   const std::string name = keys.string(key, std::string(activation_name(family.activation)).c_str());
   const Activation* found = find_activation(name);
-  const std::vector<Activation>& others = family.other_activations;
-  if (!found || (*found != family.activation && std::find(others.begin(), others.end(), *found) == others.end()))
-    keys.refuse("this activation is not supported", key, fmt::format("{} is", activation_name(family.activation)));
+  if (!found) keys.refuse("this activation is not supported", key, activation_names() + " are");
   if (*found != family.activation)
     out.set(fmt::format("{}.activation", family.gguf), std::string(activation_name(*found)));
 }
@@ -183,9 +181,6 @@ void read_scaling(const Keys& rope, const Keys& top, const std::string& prefix, 
   } else if (kind == "llama3") {
     config.divisors["rope_freqs.weight"] = llama3_divisors(rope, theta, dimensions);
   } else if (kind == "yarn") {
-    for (const char* key : {"mscale", "mscale_all_dim"})
-      if (rope.find(key)) rope.refuse("this parameter of rotary scaling is not supported", key);
-    if (!rope.boolean("truncate", true)) rope.refuse("this parameter of rotary scaling is not supported", "truncate");
     const double factor = rope.number("factor", static_cast<double>(context) / static_cast<double>(original()));
     out.set(prefix + "rope.scaling.type", std::string("yarn"));
     set("rope.scaling.factor", factor);
@@ -193,7 +188,13 @@ void read_scaling(const Keys& rope, const Keys& top, const std::string& prefix, 
     if (rope.find("beta_fast")) set("rope.scaling.yarn_beta_fast", rope.number("beta_fast"));
     if (rope.find("beta_slow")) set("rope.scaling.yarn_beta_slow", rope.number("beta_slow"));
     // What cos and sin are multiplied by, over what they are where nothing is said.
-    const double usual = yarn_attention_factor(factor), wanted = rope.number("attention_factor", usual);
+    const double usual = yarn_attention_factor(factor);
+    double wanted = usual;
+    if (rope.find("mscale") && rope.find("mscale_all_dim"))
+      wanted = yarn_attention_factor(factor, rope.number("mscale")) /
+               yarn_attention_factor(factor, rope.number("mscale_all_dim"));
+    wanted = rope.number("attention_factor", wanted);
+    if (!rope.boolean("truncate", true)) out.set(prefix + "rope.scaling.yarn_truncate", false);
     if (wanted != usual) set("rope.scaling.attn_factor", wanted / usual);
   } else if (kind == "longrope") {
     for (const char* key : {"short_mscale", "long_mscale"})
@@ -205,9 +206,11 @@ void read_scaling(const Keys& rope, const Keys& top, const std::string& prefix, 
     const double usual = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(length));
     out.set(prefix + "rope.scaling.original_context_length", static_cast<uint32_t>(original()));
     set("rope.scaling.attn_factor", rope.number("attention_factor", usual));
+  } else if (kind == "dynamic") {
+    if (rope.number("factor") != 1) set("rope.scaling.dynamic_factor", rope.number("factor"));
   } else if (kind != "default") {
     rope.refuse("this kind of rotary scaling is not supported", kind_key,
-                "default, linear, llama3, yarn and longrope are");
+                "default, linear, dynamic, llama3, yarn and longrope are");
   }
 }
 
@@ -264,7 +267,9 @@ void read_unrotated(const Keys& keys, const Family& family, uint64_t layers, Key
 
 }  // namespace
 
-double yarn_attention_factor(double factor) { return factor <= 1 ? 1.0 : 0.1 * std::log(factor) + 1.0; }
+double yarn_attention_factor(double factor, double scale) {
+  return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
+}
 
 std::vector<float> llama3_divisors(const json& scaling, double theta, uint64_t dimensions) {
   return llama3_divisors(Keys(scaling, "rope_scaling"), theta, dimensions);
@@ -283,7 +288,7 @@ FolderConfig read_config(const json& object, const std::string& where, const std
     keys.refuse("the width is no multiple of the number of heads", names.heads);
   if (const uint64_t embedded = keys.size("word_embed_proj_dim", width); embedded != width)
     config.metadata.set(fmt::format("{}.embedding_length_input", family.gguf), static_cast<uint32_t>(embedded));
-  if (!keys.boolean("scale_attn_weights", true)) keys.refuse("this kind of model is not supported", "scale_attn_weights");
+  if (!keys.boolean("scale_attn_weights", true)) config.metadata.set(fmt::format("{}.attention.scale", family.gguf), 1.0f);
 
   config.head_size = keys.size("head_dim", usual_head);
   KeyValues& out = config.metadata;
@@ -311,6 +316,10 @@ FolderConfig read_config(const json& object, const std::string& where, const std
   read_activation(keys, family, out);
   if (keys.boolean("scale_attn_by_inverse_layer_idx", false)) out.set(prefix + "attention.scale_by_layer", true);
   if (!keys.boolean("do_layer_norm_before", true)) out.set(prefix + "norm_after", true);
+  if (keys.boolean("_remove_final_layer_norm", false)) out.set(prefix + "final_norm_removed", true);
+  if (!keys.boolean("layer_norm_elementwise_affine", true)) out.set(prefix + "norms_without_gain", true);
+  if (keys.find("final_logit_softcapping"))
+    out.set(prefix + "final_logit_softcapping", static_cast<float>(keys.number("final_logit_softcapping")));
   if (family.sizes_attention)
     out.set(prefix + "attention.scale", static_cast<float>(1 / std::sqrt(keys.number("query_pre_attn_scalar", 256.0))));
   uint64_t window = 0;

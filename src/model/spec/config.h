@@ -23,8 +23,8 @@ struct FolderConfig {
 // The divisors of rotary scaling `llama3` with the parameters in `scaling`, [dimensions / 2].
 std::vector<float> llama3_divisors(const nlohmann::json& scaling, double theta, uint64_t dimensions);
 
-// What scaling `yarn` multiplies cos and sin by where nothing is said (2309.00071).
-double yarn_attention_factor(double factor);
+// What scaling `yarn` multiplies cos and sin by where nothing is said (2309.00071); `scale` is config.json's mscale.
+double yarn_attention_factor(double factor, double scale = 1);
 
 // Both spellings of transformers (4: rope_theta, rope_scaling; 5: rope_parameters). Another family, activation or rotary
 // scaling, and whatever a family's table refuses, is ErrorKind::input that names what was found. `where` stands for the

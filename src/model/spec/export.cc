@@ -64,11 +64,13 @@ json rope_scaling(const Model& model) {
       if (model.metadata.has(prefix + "yarn_" + beta))
         scaling[beta] = shortest(model.metadata.number(prefix + "yarn_" + beta));
     if (model.metadata.has(prefix + "attn_factor")) scaling["attention_factor"] = rotary.attention_factor;
+    if (!model.metadata.boolean(prefix + "yarn_truncate", true)) scaling["truncate"] = false;
     return scaling;
   }
   if (rotary.attention_factor != 1)
     throw Error(ErrorKind::input, "the factor of rotary attention has no key in config.json",
                 model.path.string() + ": " + prefix + "attn_factor", fmt::format("{}", rotary.attention_factor));
+  if (rotary.dynamic_factor != 1) return {{"rope_type", "dynamic"}, {"factor", shortest(rotary.dynamic_factor)}};
   if (divisors.empty()) return nullptr;
   if (std::all_of(divisors.begin(), divisors.end(), [&](float d) { return d == divisors[0]; }))
     return divisors[0] == 1 ? json() : json{{"rope_type", "linear"}, {"factor", shortest(divisors[0])}};
@@ -131,14 +133,18 @@ json folder_config(const Model& model, const std::string& dtype) {
               {"use_cache", true}};
     if (names.kv_heads) config[names.kv_heads] = spec.kv_heads;
     if (names.epsilon) config[names.epsilon] = shortest(spec.norm_epsilon);
+    if (spec.logit_cap != 0) config["final_logit_softcapping"] = shortest(spec.logit_cap);
     if (spec.positions == PositionKind::rotary) {
       config["head_dim"] = spec.head_size;
       config["attention_bias"] = spec.has_bias("attn_output");
       config["mlp_bias"] = spec.has_bias("ffn_up");
     } else if (family.position_offset != 0) {  // OPT
       config["do_layer_norm_before"] = !spec.norm_after;
+      config["_remove_final_layer_norm"] = !spec.norm_after && !spec.final_norm;
       config["enable_bias"] = spec.has_bias("ffn_up");
       config["word_embed_proj_dim"] = spec.embedded();
+    } else {  // GPT-2
+      config["scale_attn_weights"] = spec.attention_scale != 1;
     }
     if (model.metadata.boolean(spec.family + ".attention.scale_by_layer", false))
       config["scale_attn_by_inverse_layer_idx"] = true;

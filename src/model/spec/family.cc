@@ -22,6 +22,7 @@ constexpr ActivationRow kActivations[] = {
     {"silu", Activation::silu},           {"relu", Activation::relu},
     {"gelu", Activation::gelu},           {"gelu_new", Activation::gelu_tanh},
     {"gelu_pytorch_tanh", Activation::gelu_tanh}, {"swish", Activation::silu},
+    {"gelu_fast", Activation::gelu_tanh},
 };
 
 constexpr std::string_view kBlocks = "blk.", kKinds[] = {".weight", ".bias"};
@@ -90,6 +91,12 @@ const Activation* find_activation(std::string_view name) {
   for (const ActivationRow& row : kActivations)
     if (row.name == name) return &row.activation;
   return nullptr;
+}
+
+std::string activation_names() {
+  std::string names;
+  for (const ActivationRow& row : kActivations) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+  return names;
 }
 
 std::vector<TensorName> common_model_tensors() {

@@ -63,8 +63,7 @@ struct Family {
   // How it is built.
   NormKind norm = NormKind::rms;
   bool branch_norms = false, head_norms = false;
-  Activation activation = Activation::silu;
-  std::vector<Activation> other_activations = {};  // that models of it have too
+  Activation activation = Activation::silu;  // where nothing says another one
   bool gated = true;
   PositionKind positions = PositionKind::rotary;
   uint64_t position_offset = 0;
@@ -99,6 +98,7 @@ std::string family_names(bool gguf);
 // Names of activations in config.json ("gelu_new") and in GGUF keys of ours.
 std::string_view activation_name(Activation activation);
 const Activation* find_activation(std::string_view name);
+std::string activation_names();  // "silu, relu, ...": for messages
 
 // Tensor names that most families share.
 std::vector<TensorName> common_model_tensors();

@@ -75,13 +75,14 @@ std::vector<bool> flags(const Model& model, const std::string& key, uint64_t lay
 // Divisors of scaling yarn (2309.00071, section 3.2): the base frequencies divided by `factor` below, as they are above, a
 // ramp between.
 std::vector<float> yarn_divisors(double theta, uint64_t dimensions, double factor, double original, double fast,
-                                 double slow) {
+                                 double slow, bool truncate) {
   const auto d = static_cast<double>(dimensions);
   const auto turning = [&](double turns) {  // the element that turns so often in the original context
     return d * std::log(original / (turns * 2 * std::numbers::pi)) / (2 * std::log(theta));
   };
-  const double low = std::max(std::floor(turning(fast)), 0.0);
-  double high = std::min(std::ceil(turning(slow)), d - 1);
+  const double first = turning(fast), last = turning(slow);
+  const double low = std::max(truncate ? std::floor(first) : first, 0.0);
+  double high = std::min(truncate ? std::ceil(last) : last, d - 1);
   if (low == high) high += 0.001;
   std::vector<float> divisors(dimensions / 2);
   for (size_t i = 0; i < divisors.size(); ++i) {
@@ -120,13 +121,17 @@ RotarySpec rotary_spec(const Model& model, const std::string& prefix, uint64_t h
     rotary.frequency_divisors =
         yarn_divisors(rotary.theta, rotary.dimensions, by,
                       static_cast<double>(positive(model, original, keys.unsigned_integer(original))),
-                      number("rope.scaling.yarn_beta_fast", 32.0), number("rope.scaling.yarn_beta_slow", 1.0));
+                      number("rope.scaling.yarn_beta_fast", 32.0), number("rope.scaling.yarn_beta_slow", 1.0),
+                      keys.boolean(prefix + "rope.scaling.yarn_truncate", true));
     rotary.attention_factor *= yarn_attention_factor(by);
   } else if (model.find("rope_factors_long.weight")) {  // longrope, whether it is named or not
     rotary.frequency_divisors = divisors("rope_factors_short.weight");
     rotary.long_divisors = divisors("rope_factors_long.weight");
     const std::string original = prefix + "rope.scaling.original_context_length";
     rotary.original_context = positive(model, original, keys.unsigned_integer(original));
+  } else if (keys.has(prefix + "rope.scaling.dynamic_factor")) {
+    rotary.dynamic_factor = number("rope.scaling.dynamic_factor", 1.0);
+    rotary.original_context = positive(model, prefix + "context_length", keys.unsigned_integer(prefix + "context_length"));
   } else if (kind != "none" && !kind.empty()) {
     refuse(model, "this kind of rotary scaling is not supported", prefix + "rope.scaling.type", kind,
            "none, linear, yarn, longrope and the divisors of rope_freqs.weight are");
@@ -229,11 +234,14 @@ ModelSpec read_spec(const Model& model, const Family& family) {
       const Activation* found = find_activation(name))
     spec.activation = *found;
   else
-    refuse(model, "this activation is not supported", prefix + "activation", name);
+    refuse(model, "this activation is not supported", prefix + "activation", name, activation_names() + " are");
   if (const uint64_t embedded = keys.unsigned_integer(prefix + "embedding_length_input", spec.width);
       embedded != spec.width)
     spec.embedding_width = positive(model, prefix + "embedding_length_input", embedded);
   spec.norm_after = keys.boolean(prefix + "norm_after", false);
+  spec.final_norm = !spec.norm_after && !keys.boolean(prefix + "final_norm_removed", false);
+  if (const std::string cap = prefix + "final_logit_softcapping"; keys.has(cap))
+    spec.logit_cap = finite_positive(model, cap, keys.number(cap));
   if (keys.has(prefix + "attention.scale"))
     spec.attention_scale = finite_positive(model, prefix + "attention.scale", keys.number(prefix + "attention.scale"));
   else if (family.sizes_attention && spec.layers == 62)  // Gemma 3 27B, whose files do not say it
@@ -296,6 +304,19 @@ void split_fused(Model& model, const Family& family) {
   model.tensors = std::move(tensors);
 }
 
+// Norms that a folder leaves out because they multiply by 1 and add 0.
+void add_plain_norms(Model& model) {
+  if (!model.metadata.boolean(model.spec.family + ".norms_without_gain", false)) return;
+  std::vector<TensorSpec> wanted = end_tensors(model.spec);
+  for (uint64_t n = 0; n < model.spec.layers; ++n)
+    for (TensorSpec& tensor : block_tensors(model.spec, n)) wanted.push_back(std::move(tensor));
+  for (const TensorSpec& tensor : wanted) {
+    const bool gain = tensor.name.ends_with("norm.weight");
+    if ((gain || tensor.name.ends_with("norm.bias")) && !model.find(tensor.name))
+      model.tensors.push_back(made_vector(tensor.name, std::vector<float>(tensor.shape.cols, gain ? 1.0f : 0.0f)));
+  }
+}
+
 // That the tensors are exactly those that the description needs: none missing, none of another shape, none unknown.
 void check_tensors(const Model& model) {
   const ModelSpec& spec = model.spec;
@@ -332,6 +353,7 @@ void describe(Model& model) {
   split_fused(model, family);
   for (const char* linear : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
     if (model.find(fmt::format("blk.0.{}.bias", linear))) model.spec.biases.push_back(linear);
+  add_plain_norms(model);
   check_tensors(model);
 }
 

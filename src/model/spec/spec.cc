@@ -13,9 +13,15 @@ std::vector<double> RotarySpec::inverse_frequencies(uint64_t context) const {
   const std::vector<float>& divisors =
       !long_divisors.empty() && context > original_context ? long_divisors : frequency_divisors;
   std::vector<double> inverse(dimensions / 2);
+  const auto d = static_cast<double>(dimensions);
+  double base = theta;
+  if (dynamic_factor != 1 && context > original_context && dimensions > 2) {
+    const double longer = static_cast<double>(context) / static_cast<double>(original_context);
+    base *= std::pow(dynamic_factor * longer - (dynamic_factor - 1), d / (d - 2));
+  }
   WHIT_CHECK(divisors.empty() || divisors.size() == inverse.size());
   for (size_t i = 0; i < inverse.size(); ++i) {
-    inverse[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions));
+    inverse[i] = std::pow(base, -2.0 * static_cast<double>(i) / d);
     if (!divisors.empty()) inverse[i] /= static_cast<double>(divisors[i]);
   }
   return inverse;
@@ -41,6 +47,12 @@ uint64_t ModelSpec::weights() const {
   if (layers == 0) return sum;
   for (const TensorSpec& tensor : block_tensors(*this, 0)) sum += layers * tensor.shape.count();  // all blocks are alike
   return sum;
+}
+
+void cap_logits(const ModelSpec& spec, std::span<float> logits) {
+  if (spec.logit_cap == 0) return;
+  const auto cap = static_cast<float>(spec.logit_cap);
+  for (float& y : logits) y = cap * std::tanh(y / cap);
 }
 
 std::vector<UnitSpec> units_of(const ModelSpec& spec) {
@@ -110,7 +122,7 @@ std::vector<TensorSpec> end_tensors(const ModelSpec& spec) {
   }
   if (spec.positions == PositionKind::learned)
     tensors.push_back({"position_embd.weight", {spec.context + spec.position_offset, spec.width}});
-  if (!spec.norm_after) {
+  if (spec.final_norm) {
     tensors.push_back({"output_norm.weight", {1, spec.width}});
     if (spec.norm == NormKind::layer) tensors.push_back({"output_norm.bias", {1, spec.width}});
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,10 @@ struct RotarySpec {
   std::vector<float> frequency_divisors;
   // longrope: those of contexts longer than original_context; empty: the same.
   std::vector<float> long_divisors;
-  uint64_t original_context = 0;
+  uint64_t original_context = 0;  // of longrope and dynamic NTK
   double attention_factor = 1.0;  // multiplies cos and sin
+  // Dynamic NTK: in sessions longer than original_context theta grows with their length by this factor. 1: it does not.
+  double dynamic_factor = 1.0;
 
   // Inverse frequencies after scaling, [dimensions / 2], for a session of so many positions.
   std::vector<double> inverse_frequencies(uint64_t context = 0) const;
@@ -49,7 +52,8 @@ struct ModelSpec {
   uint64_t context = 0;     // trained length
   NormKind norm = NormKind::rms;
   double norm_epsilon = 1e-5;
-  bool norm_after = false;    // a norm follows each sum with the residual instead of opening the branch; no final one
+  bool norm_after = false;    // a norm follows each sum with the residual instead of opening the branch
+  bool final_norm = true;     // between the last block and the output
   bool branch_norms = false;  // what a branch gives is normed before it is added: post_attention_norm, post_ffw_norm
   bool head_norms = false;    // rms norms of every query and key head before the rotation: attn_q_norm, attn_k_norm
   Activation activation = Activation::silu;
@@ -62,6 +66,7 @@ struct ModelSpec {
   std::vector<BlockSpec> blocks;  // empty: all alike, as BlockSpec is by itself
   double attention_scale = 0;     // of query key products; 0: 1 / sqrt(head_size)
   double embedding_scale = 1;     // of looked-up rows
+  double logit_cap = 0;           // logits y become cap tanh(y / cap); 0: they stay y
   bool tied_output = false;       // the output matrix is the embedding
   // R of the width: between look-up and final norm the residual stream is R^T x, and the blocks' weights are made for that
   // (docs/design/rotation.md). Null: x itself.
@@ -79,6 +84,9 @@ struct ModelSpec {
   // All weights of the model, a tied matrix once, norms included: the denominator of file_bits_per_weight.
   uint64_t weights() const;
 };
+
+// What is left to do with the products of hidden states and the output matrix, in place.
+void cap_logits(const ModelSpec& spec, std::span<float> logits);
 
 // The linears of a block that read the same input are one unit.
 struct UnitSpec {

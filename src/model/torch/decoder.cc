@@ -43,8 +43,8 @@ Decoder::Decoder(const Model& model, at::ScalarType type)
   }
   if (spec_.positions == PositionKind::learned)
     positions_ = vector(unpack(model, "position_embd.weight", {spec_.context + spec_.position_offset, spec_.width}));
-  if (!spec_.norm_after) norm_.gain = vector(unpack(model, "output_norm.weight", {1, spec_.width}));
-  if (!spec_.norm_after && spec_.norm == NormKind::layer)
+  if (spec_.final_norm) norm_.gain = vector(unpack(model, "output_norm.weight", {1, spec_.width}));
+  if (spec_.final_norm && spec_.norm == NormKind::layer)
     norm_.bias = vector(unpack(model, "output_norm.bias", {1, spec_.width}));
   output_ = spec_.tied_output ? embedding_ : constant(unpack(model, "output.weight", {spec_.vocabulary, spec_.embedded()}));
   if (spec_.stream_rotation) stream_ = unwrap(rotation_matrix(*spec_.stream_rotation)).to(learning_at_device(), stream_type_);
@@ -189,14 +189,15 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
   }
   cache.used = end;
   if (stream_.defined()) x = at::matmul(x, stream_.t());
-  if (!spec_.norm_after) x = normed(norm_, x);
+  if (spec_.final_norm) x = normed(norm_, x);
   x = x.to(type_);
   return project_out_.defined() ? at::matmul(x, project_out_.t()) : x;
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   const NoGrad guard;
-  return on_cuda(hidden) ? cuda_matmul_float(hidden, output_.t()) : at::matmul(hidden, output_.t()).to(at::kFloat);
+  return capped(spec_, on_cuda(hidden) ? cuda_matmul_float(hidden, output_.t())
+                                       : at::matmul(hidden, output_.t()).to(at::kFloat));
 }
 
 }  // namespace whit::torch_room

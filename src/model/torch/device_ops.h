@@ -28,6 +28,9 @@ at::Tensor head_norms(const ModelSpec& spec, const at::Tensor& qkv, const at::Te
                       const at::Tensor& key_gain);
 // [n, gate + up] -> f(gate) * up, or f of all where the model is not gated. Differentiable.
 at::Tensor activated(const ModelSpec& spec, const at::Tensor& x);
+// What cap_logits() does, and d capped / d y of it as a function of the capped ones (undefined: 1 everywhere).
+at::Tensor capped(const ModelSpec& spec, const at::Tensor& logits);
+at::Tensor cap_slope(const ModelSpec& spec, const at::Tensor& capped_logits);
 // Pairs of the first elements of every head turn by their angles: x [sequences, positions, heads, head_size], cosine and
 // sine [positions, 1, dimensions / 2].
 at::Tensor turn_pairs(RotaryPairs pairs, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine);

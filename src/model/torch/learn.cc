@@ -212,6 +212,15 @@ at::Tensor activated(const ModelSpec& spec, const at::Tensor& x) {
   return f(x.narrow(1, 0, hidden)) * x.narrow(1, hidden, hidden);
 }
 
+at::Tensor capped(const ModelSpec& spec, const at::Tensor& logits) {
+  return spec.logit_cap == 0 ? logits : (logits / spec.logit_cap).tanh_().mul_(spec.logit_cap);
+}
+
+// d (c tanh(y / c)) / d y = 1 - tanh^2
+at::Tensor cap_slope(const ModelSpec& spec, const at::Tensor& capped_logits) {
+  return spec.logit_cap == 0 ? at::Tensor() : 1 - (capped_logits / spec.logit_cap).square();
+}
+
 at::Tensor turn_pairs(RotaryPairs pairs, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
   const int64_t size = x.size(-1), half = cosine.size(-1), turned = 2 * half;
   const bool neighbours = pairs == RotaryPairs::neighbours;

@@ -164,7 +164,7 @@ struct Learner::State {
       if (!spec.projects()) return x;
       return torch_room::multiplied(x, beside(ends, "project_out.weight", spec.embedding_width).t());
     };
-    if (spec.norm_after) return to_output(turned);
+    if (!spec.final_norm) return to_output(turned);
     const at::Tensor bias = spec.norm == NormKind::layer ? unwrap(ends.at("output_norm.bias")) : at::Tensor();
     return to_output(torch_room::norm(spec.norm, turned, unwrap(ends.at("output_norm.weight")), bias, spec.norm_epsilon));
   }
@@ -311,13 +311,16 @@ struct Learner::State {
     for (int64_t first = 0; first < tokens; first += at_once) {
       const int64_t count = std::min(at_once, tokens - first);
       const at::Tensor rows = hidden.narrow(0, first, count);
-      const at::Tensor logits = product(rows, across);
-      const RowLoss loss =
-          taught ? kl_of(logits, product(taught_hidden.narrow(0, first, count), teacher_output.t()),
+      const at::Tensor logits = torch_room::capped(spec, product(rows, across));
+      RowLoss loss =
+          taught ? kl_of(logits,
+                         torch_room::capped(spec, product(taught_hidden.narrow(0, first, count), teacher_output.t())),
                          1 / result.positions, type)
                  : cross_entropy_of(logits, targets.narrow(0, first, count), 1 / result.positions, type);
       sum += loss.sum;
       if (!learn) continue;
+      if (const at::Tensor slope = torch_room::cap_slope(spec, logits); slope.defined())
+        loss.gradient = (loss.gradient * slope).to(type);
       result.hidden_gradient.narrow(0, first, count).copy_(torch_room::multiplied(loss.gradient, matrix));
       result.output_gradient += product(loss.gradient.t(), rows);
     }

@@ -55,13 +55,17 @@ class TorchScorer final : public Scorer, public std::enable_shared_from_this<Tor
                                 {hidden.data, static_cast<int64_t>(hidden.stride), 1}, {weights, 1, width}, 0.0f,
                                 out.data.data() + begin, vocabulary);
     };
-    if (!blocks_.empty()) return part(head_.data.data(), 0, spec().vocabulary);
-    Matrix rows(std::min(kOutputRows, spec().vocabulary), spec().embedded());
-    for (uint64_t begin = 0; begin < spec().vocabulary; begin += kOutputRows) {
-      const uint64_t count = std::min(kOutputRows, spec().vocabulary - begin);
-      torch_room::unpack(output_, begin, count, rows.data.data());
-      part(rows.data.data(), begin, count);
+    if (!blocks_.empty()) {
+      part(head_.data.data(), 0, spec().vocabulary);
+    } else {
+      Matrix rows(std::min(kOutputRows, spec().vocabulary), spec().embedded());
+      for (uint64_t begin = 0; begin < spec().vocabulary; begin += kOutputRows) {
+        const uint64_t count = std::min(kOutputRows, spec().vocabulary - begin);
+        torch_room::unpack(output_, begin, count, rows.data.data());
+        part(rows.data.data(), begin, count);
+      }
     }
+    cap_logits(spec(), std::span(out.data).first(hidden.rows * spec().vocabulary));
   }
 
  private:

@@ -101,7 +101,7 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
     return spec.projects() ? projected(model, "project_out.weight", {spec.embedding_width, spec.width}, turned)
                            : std::move(turned);
   };
-  if (spec.norm_after) return to_output();
+  if (!spec.final_norm) return to_output();
   const std::vector<float> gain = model.vector("output_norm.weight", spec.width);
   const std::vector<float> bias =
       spec.norm == NormKind::layer ? model.vector("output_norm.bias", spec.width) : std::vector<float>();

@@ -8,38 +8,12 @@
 
 #include "base/half.h"
 #include "format/enumerative.h"
-#include "runtime/cpu/simd-inl.h"
+#include "runtime/cpu/ggml-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace whit::cpu::HWY_NAMESPACE {
 
-HWY_INLINE uint16_t Load16(const uint8_t* p) {
-  uint16_t v;
-  std::memcpy(&v, p, 2);
-  return v;
-}
-
 // ---- codes of a row: out[padded(cols)], zero past cols ----
-
-// Blocks of 32 in `stride` bytes whose nibbles start at `header`: byte j holds weight j (low) and weight j + 16 (high).
-HWY_INLINE void NibbleCodes(const uint8_t* row, size_t cols, size_t stride, size_t header, uint8_t* HWY_RESTRICT out) {
-  const Bytes16 d;
-  const auto mask = hn::Set(d, uint8_t{15});
-  for (size_t j = 0; j < cols; j += 32, row += stride) {
-    const auto pairs = hn::LoadU(d, row + header);
-    hn::StoreU(hn::And(pairs, mask), d, out + j);
-    hn::StoreU(hn::And(hn::ShiftRight<4>(pairs), mask), d, out + j + 16);
-  }
-}
-
-HWY_INLINE void SignedByteCodes(const uint8_t* row, size_t cols, uint8_t* HWY_RESTRICT out) {
-  const Bytes16 d;
-  const auto flip = hn::Set(d, uint8_t{128});
-  for (size_t j = 0; j < cols; j += 32, row += 34) {
-    hn::StoreU(hn::Xor(hn::LoadU(d, row + 2), flip), d, out + j);
-    hn::StoreU(hn::Xor(hn::LoadU(d, row + 18), flip), d, out + j + 16);
-  }
-}
 
 // A little-endian stream of b-bit codes from a byte boundary: 8 codes are exactly b bytes, and a code touches at most
 // two bytes. So 8 codes are spread to 16-bit lanes that hold their two bytes, shifted, masked and narrowed.
@@ -196,42 +170,16 @@ inline void NmSignCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTR
 inline void RowCodes(const StoredMatrix& m, size_t stored, uint8_t* HWY_RESTRICT out) {
   const uint8_t* row = m.codes + stored * m.row_bytes;
   switch (m.storage) {
-    case Storage::q4_0:
-      return NibbleCodes(row, m.cols, 18, 2, out);
-    case Storage::q4_1:
-      return NibbleCodes(row, m.cols, 20, 4, out);
-    case Storage::q8_0:
-      return SignedByteCodes(row, m.cols, out);
     case Storage::grid:
       return StreamCodes(row, m.codes_end, m.cols, m.bits, out);
     case Storage::nm_sign:
       return NmSignCodes(m, stored, out);
     default:
-      return;
+      return GgmlCodes(m, row, out);
   }
 }
 
 // ---- parameters of a row, one per group ----
-
-HWY_INLINE void Halves(const uint8_t* HWY_RESTRICT from, size_t n, float* HWY_RESTRICT to) {
-  const hn::CappedTag<float, 8> df;
-  const hn::Rebind<hwy::float16_t, decltype(df)> dh;
-  const hn::Repartition<uint8_t, decltype(dh)> d8;
-  size_t i = 0;
-  for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df))
-    hn::StoreU(hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, from + 2 * i))), df, to + i);
-  for (; i < n; ++i) to[i] = half_to_float(Load16(from + 2 * i));
-}
-
-// Fields of 16 bits at row, row + stride, ... of n blocks.
-HWY_INLINE void StridedHalves(const uint8_t* row, size_t stride, size_t n, float* HWY_RESTRICT to) {
-  uint16_t buffer[64];
-  for (size_t begin = 0; begin < n; begin += 64) {
-    const size_t count = HWY_MIN(size_t{64}, n - begin);
-    for (size_t i = 0; i < count; ++i) buffer[i] = Load16(row + (begin + i) * stride);
-    Halves(reinterpret_cast<const uint8_t*>(buffer), count, to + begin);
-  }
-}
 
 // to[i] = super / top * code of n codes of `bits` bits; two's complement when kSigned. `bytes`: scratch.
 template <bool kSigned>
@@ -286,20 +234,13 @@ inline void GridParameters(const StoredMatrix& m, size_t stored, float* HWY_REST
 inline void RowParameters(const StoredMatrix& m, size_t stored, float* HWY_RESTRICT parameters) {
   const uint8_t* row = m.codes + stored * m.row_bytes;
   switch (m.storage) {
-    case Storage::q4_0:
-      return StridedHalves(row, 18, m.groups, parameters);
-    case Storage::q8_0:
-      return StridedHalves(row, 34, m.groups, parameters);
-    case Storage::q4_1:
-      StridedHalves(row, 20, m.groups, parameters);
-      return StridedHalves(row + 2, 20, m.groups, parameters + m.groups);
     case Storage::grid:
       return GridParameters(m, stored, parameters);
     case Storage::nm_sign:
       parameters[0] = half_to_float(Load16(m.scales + 2 * stored));
       return;
     default:
-      return;
+      return GgmlParameters(m, row, parameters);
   }
 }
 

@@ -6,6 +6,7 @@
 #define WHIT_RUNTIME_CPU_MATMUL_INL_H_
 #endif
 
+#include "runtime/cpu/blocks-inl.h"
 #include "runtime/cpu/signs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -150,7 +151,7 @@ HWY_NOINLINE void CodeTiles(const QuantizedRows& a, size_t first, size_t m, cons
 
 // Codes above 127 need another dot product, except with VNNI and where it is emulated.
 HWY_INLINE bool NeedsWide(const StoredMatrix& w) {
-  return !WHIT_HAS_VNNI && !kEmulated && (w.storage == Storage::q8_0 || w.bits == 8);
+  return !WHIT_HAS_VNNI && !kEmulated && w.bits == 8;
 }
 
 template <size_t kSteps>
@@ -193,138 +194,9 @@ HWY_INLINE float DotFloats(const float* HWY_RESTRICT x, const float* HWY_RESTRIC
 
 inline float dot(const float* x, const float* y, size_t n) noexcept { return DotFloats(x, y, n); }
 
-// ---- ggml blocks for one token, in registers of 32 bytes: no codes or parameters pass through memory ----
-#undef WHIT_FUSED_BLOCKS
-#if HWY_MAX_BYTES >= 32 && HWY_ARCH_X86
-#define WHIT_FUSED_BLOCKS 1
-
-using Eight = hn::CappedTag<float, 8>;
-using EightInts = hn::RebindToSigned<Eight>;
-
-template <Storage kStorage>
-constexpr size_t kBlockBytes = kStorage == Storage::q8_0   ? 34
-                               : kStorage == Storage::q4_1 ? 20
-                                                           : 18;
-
-// The block's 32 unsigned codes in order.
-template <Storage kStorage>
-HWY_INLINE hn::Vec<Bytes32> BlockCodes(const uint8_t* block) {
-  const Bytes32 d;
-  const Bytes16 half;
-  if constexpr (kStorage == Storage::q8_0) {
-    return hn::Xor(hn::LoadU(d, block + 2), hn::Set(d, uint8_t{128}));
-  } else {
-    const auto pairs = hn::LoadU(half, block + (kStorage == Storage::q4_1 ? 4 : 2));
-    const hn::Repartition<uint16_t, Bytes16> wide;
-    const auto high = hn::BitCast(half, hn::ShiftRight<4>(hn::BitCast(wide, pairs)));
-    return hn::And(hn::Combine(d, high, pairs), hn::Set(d, uint8_t{15}));
-  }
-}
-
-// A half in all lanes. q4_1 has scale and minimum side by side: even lanes the scale, odd ones the minimum.
-template <Storage kStorage>
-HWY_INLINE hn::Vec<Eight> BlockHalves(const uint8_t* block) {
-  const Eight d;
-  const hn::Rebind<hwy::float16_t, Eight> dh;
-  if constexpr (kStorage == Storage::q4_1) {
-    uint32_t pair;
-    std::memcpy(&pair, block, 4);
-    return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint32_t>(), pair)));
-  } else {
-    return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint16_t>(), Load16(block))));
-  }
-}
-
-template <Storage kStorage, bool kWide>
-HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
-                          float* HWY_RESTRICT out) {
-  const Eight d;
-  const EightInts di;
-  const hn::RebindToSigned<Bytes32> ds8;
-  const size_t blocks = x.blocks(), k = padded(x.cols);
-  const int8_t* HWY_RESTRICT codes = x.codes + which * k;
-  const int32_t* HWY_RESTRICT starts = x.lane_starts + which * (k / 4);
-  const float* HWY_RESTRICT scales = x.scales + which * blocks;
-  const float* HWY_RESTRICT sums = x.sums + which * blocks;
-  for (size_t row = begin; row < end; ++row) {
-    const uint8_t* HWY_RESTRICT block = m.codes + m.stored_row(row) * m.row_bytes;
-    hn::Vec<Eight> sum[2] = {hn::Zero(d), hn::Zero(d)}, shift = hn::Zero(d);
-    const auto step = [&](size_t b, size_t which_sum) HWY_ATTR {
-      auto start = hn::Zero(di);
-      if constexpr (kStorage != Storage::q4_1) start = hn::LoadU(di, starts + 8 * b);
-      const auto integer = Dot4<kWide>(di, start, BlockCodes<kStorage>(block), hn::LoadU(ds8, codes + 32 * b));
-      auto scale = BlockHalves<kStorage>(block);
-      if constexpr (kStorage == Storage::q4_1) {
-        shift = hn::MulAdd(scale, hn::Set(d, sums[b]), shift);  // odd lanes
-        scale = hn::DupEven(scale);
-      }
-      sum[which_sum] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, integer), hn::Set(d, scales[b])), scale, sum[which_sum]);
-      block += kBlockBytes<kStorage>;
-    };
-    size_t b = 0;
-    for (; b + 2 <= blocks; b += 2) {
-      step(b, 0);
-      step(b + 1, 1);
-    }
-    if (b < blocks) step(b, 0);
-    float result = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum[0], sum[1])));
-    if constexpr (kStorage == Storage::q4_1) result += hn::GetLane(hn::DupOdd(shift));
-    out[row - begin] = result;
-  }
-}
-
-// The same with floats: w = scale * code + minimum exactly as the decoder has it.
-template <Storage kStorage>
-HWY_INLINE void BlockRowsFloat(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
-                               float* HWY_RESTRICT out) {
-  const Eight d;
-  const EightInts di;
-  const hn::Rebind<uint8_t, Eight> d8;
-  const size_t blocks = m.groups;
-  for (size_t row = begin; row < end; ++row) {
-    const uint8_t* HWY_RESTRICT block = m.codes + m.stored_row(row) * m.row_bytes;
-    hn::Vec<Eight> s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-    for (size_t b = 0; b < blocks; ++b, block += kBlockBytes<kStorage>) {
-      HWY_ALIGN uint8_t codes[32];
-      hn::Store(BlockCodes<kStorage>(block), Bytes32(), codes);
-      auto scale = BlockHalves<kStorage>(block), minimum = scale;
-      if constexpr (kStorage == Storage::q4_1) {
-        minimum = hn::DupOdd(scale);
-        scale = hn::DupEven(scale);
-      } else {
-        // scale * code - offset * scale rounds once, as scale * (code - offset) does: offset is a power of two.
-        minimum = hn::Mul(scale, hn::Set(d, kStorage == Storage::q8_0 ? -128.0f : -8.0f));
-      }
-      const auto part = [&](size_t i, hn::Vec<Eight> s) HWY_ATTR {
-        const auto q = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, codes + i)));
-        return hn::MulAdd(hn::MulAdd(q, scale, minimum), hn::LoadU(d, x + 32 * b + i), s);
-      };
-      s0 = part(0, s0);
-      s1 = part(8, s1);
-      s2 = part(16, s2);
-      s3 = part(24, s3);
-    }
-    out[row - begin] = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
-  }
-}
-#else
-#define WHIT_FUSED_BLOCKS 0
-#endif
-
 inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const float* x, const RowScratch& scratch,
                        float* out) noexcept {
-#if WHIT_FUSED_BLOCKS
-  switch (m.storage) {
-    case Storage::q8_0:
-      return BlockRowsFloat<Storage::q8_0>(m, begin, end, x, out);
-    case Storage::q4_0:
-      return BlockRowsFloat<Storage::q4_0>(m, begin, end, x, out);
-    case Storage::q4_1:
-      return BlockRowsFloat<Storage::q4_1>(m, begin, end, x, out);
-    default:
-      break;
-  }
-#endif
+  if (GgmlRowsFloat(m, begin, end, x, out)) return;
   if (m.bits == 1) return SignRows(m, begin, end, x, out);
   if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, scratch, out);
   for (size_t row = begin; row < end; ++row) {
@@ -418,18 +290,7 @@ HWY_INLINE void CodeRows(const StoredMatrix& m, size_t begin, size_t end, const 
 
 inline void matvec_i8(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
                       const RowScratch& scratch, float* out) noexcept {
-#if WHIT_FUSED_BLOCKS
-  switch (m.storage) {
-    case Storage::q8_0:
-      return BlockRows<Storage::q8_0, !WHIT_HAS_VNNI>(m, begin, end, x, which, out);
-    case Storage::q4_0:
-      return BlockRows<Storage::q4_0, false>(m, begin, end, x, which, out);
-    case Storage::q4_1:
-      return BlockRows<Storage::q4_1, false>(m, begin, end, x, which, out);
-    default:
-      break;
-  }
-#endif
+  if (GgmlRows(m, begin, end, x, which, out)) return;
   if constexpr (!WHIT_HAS_VNNI && !kEmulated)
     if (NeedsWide(m)) return CodeRows<true>(m, begin, end, x, which, scratch, out);
   CodeRows<false>(m, begin, end, x, which, scratch, out);

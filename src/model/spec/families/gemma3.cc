@@ -39,7 +39,8 @@ const Family kGemma3 = {
                       {"mlp.gate_proj", "ffn_gate"},
                       {"mlp.up_proj", "ffn_up"},
                       {"mlp.down_proj", "ffn_down"}},
-    .refused = {"attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention"},
+    // attn_logit_softcapping is of Gemma 2; the reference implementation of Gemma 3 reads it and does nothing with it.
+    .refused = {"use_bidirectional_attention"},
 };
 
 }  // namespace whit

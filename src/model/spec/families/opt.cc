@@ -14,7 +14,6 @@ const Family kOpt = {
     .tied = true,
     .norm = NormKind::layer,
     .activation = Activation::relu,
-    .other_activations = {Activation::gelu, Activation::gelu_tanh, Activation::silu},
     .gated = false,
     .positions = PositionKind::learned,
     .position_offset = 2,
@@ -34,7 +33,6 @@ const Family kOpt = {
                       {"final_layer_norm", "ffn_norm"},
                       {"fc1", "ffn_up"},
                       {"fc2", "ffn_down"}},
-    .refused = {"_remove_final_layer_norm"},
 };
 
 }  // namespace whit
