@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Perplexity of what `whit convert` writes, by whit, by llama.cpp and by transformers (dev only).
 
-    pip install torch transformers accelerate safetensors gguf tokenizers
-    bench/compare/compare.py WHIT MODEL.gguf --rounds 1         # builds llama.cpp into .whit/compare
-    tools/interop.py WHIT .whit/compare/build/bin wiki.test.raw MODEL[:TYPE,TYPE...] [more models]
+    apt-get install libopenblas-dev; pip install torch transformers accelerate safetensors gguf tokenizers
+    tools/interop.py WHIT wiki.test.raw MODEL[:TYPE,TYPE...] [more models]
 
 MODEL is a folder or a GGUF. For each type (F32 where none is named; Q4_K+Q5_0: the second where rows do not fit the first):
-MODEL -> GGUF, scored by `whit eval` and by llama-perplexity, both in fp32 as far as the programs go; that GGUF -> folder,
-scored by transformers with the package `tokenizers`. 40 windows of 64 tokens from the first 60,000 bytes of the text,
-second halves, each window begun with BOS where the tokenizer puts one. The ids of the three are compared first. A Markdown
-table; the exit status counts the rows that differ by more than 0.5 % or in an id.
+MODEL -> GGUF, scored by `whit eval` and by llama-perplexity, both in fp32; that GGUF -> folder, scored by transformers with the
+package `tokenizers`. llama.cpp is built into .whit/compare with OpenBLAS and run without repacked weights: it then multiplies
+floats. Its own products round activations to 8 bits: --native. 40 windows of 64 tokens from the first 60,000 bytes of the
+text, second halves, each window begun with BOS where the tokenizer puts one. The ids of the three are compared first. A
+Markdown table; the exit status counts the rows that differ by more than 0.5 % or in an id.
 """
+import argparse
 import json
 import math
 import pathlib
@@ -20,6 +21,10 @@ import sys
 import tempfile
 
 import torch
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench/compare"))
+from compare import FLAGS, build_llama  # noqa: E402
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -46,7 +51,7 @@ def llama_perplexity(gguf):
     """The perplexity, or what the program says instead. Its log sometimes loses the last lines at exit: then once more."""
     for _ in range(10):
         done = output(llama / "llama-perplexity", "-m", gguf, "-f", text, "-c", WINDOW, "-b", WINDOW, "--chunks", WINDOWS,
-                      "-t", 2, "-ctk", "f32", "-ctv", "f32", "-fa", "off")
+                      "-t", 2, *([] if native else ["--no-repack"]), "-ctk", "f32", "-ctv", "f32", "-fa", "off")
         said = done.stdout + done.stderr
         found = re.search(r"Final estimate: PPL = ([0-9.]+)", said)
         if found:
@@ -91,14 +96,23 @@ def row(out, model, kind):
     return max(apart) > BOUND or not same
 
 
-program, llama = sys.argv[1], pathlib.Path(sys.argv[2])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("whit")
+parser.add_argument("text", type=pathlib.Path)
+parser.add_argument("models", nargs="+", metavar="MODEL[:TYPE,TYPE...]")
+parser.add_argument("--native", action="store_true", help="llama.cpp with its own products")
+options = parser.parse_args()
+program, native = options.whit, options.native
+flags = FLAGS if native else [one for one in FLAGS if "NATIVE" not in one] + [
+    "-DGGML_NATIVE=OFF", "-DGGML_BLAS=ON", "-DGGML_BLAS_VENDOR=OpenBLAS"]
+llama = build_llama(ROOT / ".whit/compare", "build" if native else "blas", flags, ["llama-perplexity", "llama-tokenize"])
 with tempfile.TemporaryDirectory() as name:
     out = pathlib.Path(name)
     text = out / "text"
-    text.write_bytes(pathlib.Path(sys.argv[3]).read_bytes()[:BYTES])
+    text.write_bytes(options.text.read_bytes()[:BYTES])
     print("| model | type | whit | llama.cpp | apart | transformers | apart | ids of llama.cpp |\n|---|---|---|---|---|---|---|---|")
     bad = 0
-    for argument in sys.argv[4:]:
+    for argument in options.models:
         path, _, kinds = argument.partition(":")
         for kind in (kinds or "F32").split(","):
             bad += row(out, pathlib.Path(path), kind)

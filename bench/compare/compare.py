@@ -19,7 +19,7 @@ import sys
 import tarfile
 
 VERSION = "0.3.36"
-PROGRAMS = ["llama-bench", "llama-quantize", "llama-perplexity", "llama-tokenize"]  # the last two for tools/interop.py
+PROGRAMS = ["llama-bench", "llama-quantize"]
 FLAGS = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_APP=OFF",
          "-DGGML_NATIVE=ON"]
@@ -30,9 +30,9 @@ def call(*command):
     subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr)
 
 
-def build_llama(folder):
-    binaries = folder / "build" / "bin"
-    if all((binaries / name).exists() for name in PROGRAMS):
+def build_llama(folder, build="build", flags=FLAGS, programs=PROGRAMS):
+    binaries = folder / build / "bin"
+    if all((binaries / name).exists() for name in programs):
         return binaries
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"llama_cpp_python-{VERSION}.tar.gz"
@@ -43,8 +43,8 @@ def build_llama(folder):
     if not source.exists():
         with tarfile.open(archive) as tar:
             tar.extractall(folder)
-    call("cmake", "-G", "Ninja", "-S", source / "vendor" / "llama.cpp", "-B", folder / "build", *FLAGS)
-    call("cmake", "--build", folder / "build", "--target", *PROGRAMS)
+    call("cmake", "-G", "Ninja", "-S", source / "vendor" / "llama.cpp", "-B", folder / build, *flags)
+    call("cmake", "--build", folder / build, "--target", *programs)
     return binaries
 
 

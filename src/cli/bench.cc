@@ -54,7 +54,7 @@ struct Row {
 
 void bench(const BenchOptions& options, Terminal& terminal) {
   const ModelPtr model = open_model(options.model, options.executor, terminal);
-  const uint64_t trained = model->spec.context;
+  const uint64_t trained = model->spec.longest_context();
   if (trained && std::max(options.speed.prompt, options.speed.decode) > trained)
     throw Error(ErrorKind::usage, "more tokens than the model was trained for", "--prompt, --decode",
                 std::to_string(std::max(options.speed.prompt, options.speed.decode)),

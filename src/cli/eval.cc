@@ -64,13 +64,7 @@ Opened open_to_judge(const std::string& path, const EvalOptions& options, const 
   Opened opened;
   opened.path = path;
   opened.model = open_model(path, options.executor, terminal);
-  const uint64_t trained = opened.model->spec.context;
-  const uint64_t context = options.context ? static_cast<uint64_t>(options.context)
-                           : trained       ? std::min(trained, default_context)
-                                           : default_context;
-  if (trained && context > trained)
-    throw Error(ErrorKind::usage, "the context is longer than the model was trained for", path, std::to_string(context),
-                fmt::format("--context {}", trained));
+  const size_t context = session_context(*opened.model, options.context, default_context);
   opened.windows =
       judging_windows(*load_tokenizer(*opened.model), text, context, static_cast<uint64_t>(options.chunks));
   const uint64_t before = memory_use().anonymous_and_shared;

@@ -48,13 +48,7 @@ struct Speaker {
   Speaker(const RunOptions& options, Terminal& terminal)
       : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads), sampler(options.sampler) {
     if (options.ids.empty()) tokenizer = load_tokenizer(*model);
-    const uint64_t trained = model->spec.context;
-    context = options.context ? static_cast<size_t>(options.context)
-              : trained       ? std::min(trained, default_context)
-                              : default_context;
-    if (trained && context > trained)
-      throw Error(ErrorKind::usage, "the context is longer than the model was trained for", "--context",
-                  std::to_string(context), fmt::format("at most {}", trained));
+    context = session_context(*model, options.context, default_context);
     scorer = open_scorer(model, pool, options.executor);
     session = scorer->open(context);
     generate_options.limit = static_cast<uint64_t>(options.limit);

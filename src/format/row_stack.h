@@ -18,7 +18,7 @@ class RowStack final : public Format {
   explicit RowStack(std::vector<Part> members) : members_(std::move(members)) {}
   const std::vector<Part>& members() const noexcept { return members_; }
 
-  std::string name() const override { return label(); }
+  std::string name() const override { return "row_stack"; }
   std::string label() const override;  // "q4_k+q4_k+q6_k"
   Json options() const override { return Json::object(); }
   bool is_ggml() const override { return true; }

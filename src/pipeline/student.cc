@@ -112,6 +112,13 @@ Encoded Student::encode(bool with_latents) const {
   return encoded;
 }
 
+std::vector<std::string> Student::fixed_units() const {
+  std::vector<std::string> names;
+  for (const Unit& unit : units_)
+    if (unit.learned->parameters().empty()) names.push_back(unit.name);
+  return names;
+}
+
 uint64_t Student::count() const {
   uint64_t sum = 0;
   for (const ParameterGroup& group : parameters())

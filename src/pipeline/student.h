@@ -67,6 +67,8 @@ class Student final : public WeightSource {
   Encoded encode(bool with_latents = false) const;
   // Numbers that are learned.
   uint64_t count() const;
+  // Units of which nothing is learned.
+  std::vector<std::string> fixed_units() const;
 
  private:
   struct Unit {

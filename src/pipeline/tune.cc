@@ -49,7 +49,11 @@ class Problem final : public TuneProblem {
         text_(std::move(text)),
         learner_(job.model.spec, job.original, learning_device() == "cpu"),
         student_(make_student()),
-        sequences_(static_cast<size_t>(options.batch / options.context)) {}
+        sequences_(static_cast<size_t>(options.batch / options.context)) {
+    if (const auto fixed = student_->fixed_units(); !fixed.empty())
+      job_.progress.note(fmt::format("{} of {} units stay as they are, since their types are not learned: {}{}", fixed.size(),
+                                     job_.plan.units.size(), fixed[0], fixed.size() > 1 ? ", ..." : ""));
+  }
 
   std::vector<ParameterGroup> parameters() override { return student_->parameters(); }
   uint64_t steps() const override {
@@ -364,8 +368,8 @@ Json tune(const TuneRequest& request, Progress& progress) {
     UnitPlan entry;
     entry.format = source_format(*model, unit);
     if (!entry.format)
-      throw Error(ErrorKind::input, "the members of this unit are stored in different formats and cannot be trained together",
-                  unit.name, "", "compress the model to one format a unit first");
+      throw Error(ErrorKind::input, "this unit is stored in a format that a file of ours cannot hold", unit.name, "",
+                  "compress or convert the model first");
     entry.copied = true;
     entry.rotation = source_rotation(*model, unit);
     entry.bytes = entry.format->bytes({unit.rows, unit.cols});

@@ -196,25 +196,8 @@ TEST_F(CompressTest, WhatBecomesLargerIsSaid) {
 
 // As llama.cpp makes them: value finer than query and key.
 TEST_F(CompressTest, MembersOfDifferentTypesStayAsTheyAre) {
-  const ModelPtr plain = load_model(kData / "models/stories260K.gguf");
-  ModelOutput output;
-  output.metadata = plain->metadata;
-  for (const StoredTensor& tensor : plain->tensors) {
-    const bool fine = tensor.name.find("attn_v") != std::string::npos;
-    const bool blocks = tensor.dimensions == 2 && tensor.shape.cols % 32 == 0;
-    const FormatPtr format = make_format(!blocks ? "f32" : fine ? "q8_0" : "q4_0");
-    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, format, [&tensor, format] {
-                                std::vector<float> values(tensor.shape.count());
-                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
-                                return std::make_shared<const Packed>(pack_rounded(format, tensor.shape, values));
-                              }});
-  }
   const std::filesystem::path mixed = folder_ / "mixed.gguf";
-  {
-    AtomicFile file(mixed, false);
-    write_model_file(file, output);
-    file.commit();
-  }
+  tests::write_mixed_types(mixed);
   CompressRequest job = request(mixed.c_str(), "copy-f32", "kept.gguf");
   job.recipe = parse_recipe("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*.ffn*\"\nformat = \"f32\"\n", "test");
   tests::StopAfter never(1 << 20);

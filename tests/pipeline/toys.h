@@ -88,6 +88,26 @@ inline void compress_in_pieces(const CompressRequest& job, int step) {
   }
 }
 
+// stories260K in Q4_0, but values of attention in Q8_0 and rows of no whole blocks in F32.
+inline void write_mixed_types(const std::filesystem::path& path) {
+  const ModelPtr plain = load_model(kStories);
+  ModelOutput output;
+  output.metadata = plain->metadata;
+  for (const StoredTensor& tensor : plain->tensors) {
+    const bool blocks = tensor.dimensions == 2 && tensor.shape.cols % 32 == 0;
+    const bool fine = tensor.name.find("attn_v") != std::string::npos;
+    const FormatPtr format = make_format(!blocks ? "f32" : fine ? "q8_0" : "q4_0");
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, format, [&tensor, format] {
+                                std::vector<float> values(tensor.shape.count());
+                                unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+                                return std::make_shared<const Packed>(pack_rounded(format, tensor.shape, values));
+                              }});
+  }
+  AtomicFile file(path, false);
+  write_model_file(file, output);
+  file.commit();
+}
+
 // Training `model` beside `original` on a toy text, in steps of 512 tokens, in one thread.
 inline TuneRequest toy_tuning(const std::filesystem::path& model, const std::filesystem::path& original,
                               const std::filesystem::path& folder, const std::string& name, int64_t tokens) {

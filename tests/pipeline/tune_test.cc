@@ -74,6 +74,22 @@ TEST_F(TuneTest, LowersTheHeldOutLossOfEveryFormat) {
   }
 }
 
+TEST_F(TuneTest, WhatIsNotLearnedStaysAsItIs) {
+  const std::filesystem::path mixed = folder_ / "mixed.gguf";
+  tests::write_mixed_types(mixed);
+  StopAfter never(1 << 20);
+  const Json report = tune(request(mixed, "tuned.gguf"), never).at("tune");
+  EXPECT_NE(never.notes.find("5 of 21 units stay as they are"), std::string::npos) << never.notes;
+  EXPECT_LT(report.at("held_out").get<double>(), report.at("held_out_start").get<double>());
+  const ModelPtr before = load_model(mixed), after = load_model(folder_ / "tuned.gguf");
+  const auto stored = [](const ModelPtr& model, const char* name) {
+    const Packed packed = copy_packed(model->find(name));
+    return packed.format->label() + std::string(reinterpret_cast<const char*>(packed.parts[0].data()), packed.parts[0].size());
+  };
+  for (const char* name : {"blk.0.attn_q.weight", "blk.4.attn_v.weight"}) EXPECT_EQ(stored(before, name), stored(after, name));
+  EXPECT_NE(stored(before, "blk.0.ffn_up.weight"), stored(after, "blk.0.ffn_up.weight"));
+}
+
 TEST_F(TuneTest, TheSameCommandGivesTheSameBytes) {
   const auto start = compressed("rtn-2");
   run(request(start, "a.gguf"));

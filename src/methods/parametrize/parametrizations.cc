@@ -11,6 +11,12 @@ const std::vector<ParametrizationRow>& parametrization_rows() {
       {"bf16", parametrize_dense},      {"nm_grid", parametrize_affine},
       {"nm_f16", parametrize_dense},    {"lowrank_sign", parametrize_lowrank_sign},
       {"nm_sign", parametrize_nm_sign}, {"binary_groups", parametrize_binary_groups},
+      {"q2_k", parametrize_constant},   {"q3_k", parametrize_constant},
+      {"q4_k", parametrize_constant},   {"q5_k", parametrize_constant},
+      {"q6_k", parametrize_constant},   {"iq4_nl", parametrize_constant},
+      {"iq4_xs", parametrize_constant}, {"mxfp4", parametrize_constant},
+      {"tq1_0", parametrize_constant},  {"tq2_0", parametrize_constant},
+      {"row_stack", parametrize_constant},
   };
   return rows;
 }

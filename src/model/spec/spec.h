@@ -76,6 +76,8 @@ struct ModelSpec {
   // Of a block; null: its queries and keys are not rotated.
   const RotarySpec* rotary_of(uint64_t index) const;
   double scale(uint64_t index) const;  // of attention, in a block
+  // Positions that a session may have: the trained length, or as many times that as a dynamic scaling is made for.
+  uint64_t longest_context() const;
   bool projects() const noexcept { return embedding_width != 0; }
   uint64_t embedded() const noexcept { return embedding_width != 0 ? embedding_width : width; }  // columns of the embedding
   // The matrix that makes logits, [vocabulary, embedded()].

@@ -1,4 +1,6 @@
-// Rows of ggml's block types times one token, in registers of 32 bytes: no codes or parameters of a row pass through memory.
+// Rows of ggml's block types times one token of 8-bit activations, in registers of 32 bytes: no codes or parameters of a row
+// pass through memory. With floats the same is slower than unpacking a row and walking it (by 1.4 to 2 times on an Intel with
+// AVX-512, by 1.4 times with AVX2), so there is no such kernel.
 #if defined(WHIT_RUNTIME_CPU_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WHIT_RUNTIME_CPU_BLOCKS_INL_H_
 #undef WHIT_RUNTIME_CPU_BLOCKS_INL_H_
@@ -27,35 +29,30 @@ HWY_INLINE hn::Vec<Bytes32> WhereBits(hn::Vec<Bytes32> v, hn::Vec<Bytes32> mask,
 // ---- blocks of 32 weights ----
 
 template <Storage kStorage>
-struct Block32;  // bytes of a block, where the codes begin, what they are less, whether there is a minimum
+struct Block32;  // bytes of a block, where the codes begin, whether there is a minimum (else codes are shifted)
 template <>
 struct Block32<Storage::q8_0> {
   static constexpr size_t bytes = 34, codes = 2;
-  static constexpr float offset = 128;
   static constexpr bool minimum = false;
 };
 template <>
 struct Block32<Storage::q4_0> {
   static constexpr size_t bytes = 18, codes = 2;
-  static constexpr float offset = 8;
   static constexpr bool minimum = false;
 };
 template <>
 struct Block32<Storage::q4_1> {
   static constexpr size_t bytes = 20, codes = 4;
-  static constexpr float offset = 0;
   static constexpr bool minimum = true;
 };
 template <>
 struct Block32<Storage::q5_0> {
   static constexpr size_t bytes = 22, codes = 6;
-  static constexpr float offset = 16;
   static constexpr bool minimum = false;
 };
 template <>
 struct Block32<Storage::q5_1> {
   static constexpr size_t bytes = 24, codes = 8;
-  static constexpr float offset = 0;
   static constexpr bool minimum = true;
 };
 
@@ -112,7 +109,7 @@ HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const
     hn::Vec<Eight> sum[2] = {hn::Zero(d), hn::Zero(d)}, shift = hn::Zero(d);
     const auto step = [&](size_t b, size_t which_sum) HWY_ATTR {
       auto start = hn::Zero(di);
-      if constexpr (Block::offset != 0) start = hn::LoadU(di, starts + 8 * b);
+      if constexpr (!Block::minimum) start = hn::LoadU(di, starts + 8 * b);
       const auto integer = Dot4<kWide>(di, start, BlockCodes<kStorage>(block), hn::LoadU(ds8, codes + 32 * b));
       auto scale = BlockHalves<kStorage>(block);
       if constexpr (Block::minimum) {
@@ -134,82 +131,33 @@ HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const
   }
 }
 
-// sums[i] += (scale * code + minimum) * x of eight weights i, i = 0 .. 3: exactly the weights of the decoder.
-HWY_INLINE void AddProducts(hn::Vec<Bytes32> codes, hn::Vec<Eight> low_scale, hn::Vec<Eight> low_minimum,
-                            hn::Vec<Eight> high_scale, hn::Vec<Eight> high_minimum, const float* HWY_RESTRICT x,
-                            hn::Vec<Eight> (&sums)[4]) {
-  const Eight d;
-  const EightInts di;
-  const hn::Rebind<uint8_t, Eight> d8;
-  HWY_ALIGN uint8_t stored[32];
-  hn::Store(codes, Bytes32(), stored);
-  HWY_UNROLL(4)
-  for (size_t i = 0; i < 4; ++i) {
-    const auto q = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, stored + 8 * i)));
-    const auto weight = i < 2 ? hn::MulAdd(q, low_scale, low_minimum) : hn::MulAdd(q, high_scale, high_minimum);
-    sums[i] = hn::MulAdd(weight, hn::LoadU(d, x + 8 * i), sums[i]);
-  }
-}
-
-HWY_INLINE float SumOfFour(const hn::Vec<Eight> (&sums)[4]) {
-  return hn::GetLane(hn::SumOfLanes(Eight(), hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]))));
-}
-
-template <Storage kStorage>
-HWY_INLINE void BlockRowsFloat(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
-                               float* HWY_RESTRICT out) {
-  using Block = Block32<kStorage>;
-  const Eight d;
-  for (size_t row = begin; row < end; ++row) {
-    const uint8_t* HWY_RESTRICT block = m.codes + m.stored_row(row) * m.row_bytes;
-    hn::Vec<Eight> sums[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-    for (size_t b = 0; b < m.groups; ++b, block += Block::bytes) {
-      auto scale = BlockHalves<kStorage>(block), minimum = scale;
-      if constexpr (Block::minimum) {
-        minimum = hn::DupOdd(scale);
-        scale = hn::DupEven(scale);
-      } else {
-        // scale * code - offset * scale rounds once, as scale * (code - offset) does: offset is a power of two.
-        minimum = hn::Mul(scale, hn::Set(d, -Block::offset));
-      }
-      AddProducts(BlockCodes<kStorage>(block), scale, minimum, scale, minimum, x + 32 * b, sums);
-    }
-    out[row - begin] = SumOfFour(sums);
-  }
-}
-
 // ---- blocks of 256 weights ----
 
 template <Storage kStorage>
-struct Block256;  // bytes of a block, weights that share a scale, what codes are less, whether there are minima
+struct Block256;  // bytes of a block, weights that share a scale, whether there are minima (else codes are shifted)
 template <>
 struct Block256<Storage::q2_k> {
   static constexpr size_t bytes = 84, group = 16;
-  static constexpr float offset = 0;
   static constexpr bool minimum = true;
 };
 template <>
 struct Block256<Storage::q3_k> {
   static constexpr size_t bytes = 110, group = 16;
-  static constexpr float offset = 4;
   static constexpr bool minimum = false;
 };
 template <>
 struct Block256<Storage::q4_k> {
   static constexpr size_t bytes = 144, group = 32;
-  static constexpr float offset = 0;
   static constexpr bool minimum = true;
 };
 template <>
 struct Block256<Storage::q5_k> {
   static constexpr size_t bytes = 176, group = 32;
-  static constexpr float offset = 0;
   static constexpr bool minimum = true;
 };
 template <>
 struct Block256<Storage::q6_k> {
   static constexpr size_t bytes = 210, group = 16;
-  static constexpr float offset = 32;
   static constexpr bool minimum = false;
 };
 
@@ -269,7 +217,7 @@ HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const
       [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR {
         const auto step = [&](size_t at, hn::Vec<Bytes32> weights) HWY_ATTR {
           auto start = hn::Zero(di);
-          if constexpr (Block::offset != 0) start = hn::LoadU(di, starts + 8 * at);
+          if constexpr (!Block::minimum) start = hn::LoadU(di, starts + 8 * at);
           const auto integer = Dot4<false>(di, start, weights, hn::LoadU(ds8, codes + 32 * at));
           const auto by = Block::group == 32
                               ? hn::Set(d, product[at])
@@ -285,38 +233,6 @@ HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const
   }
 }
 
-template <Storage kStorage>
-HWY_INLINE void SuperRowsFloat(const StoredMatrix& m, size_t begin, size_t end, const float* HWY_RESTRICT x,
-                               float* HWY_RESTRICT out) {
-  using Block = Block256<kStorage>;
-  constexpr size_t halves = 32 / Block::group;  // groups of 32 weights
-  const Eight d;
-  for (size_t row = begin; row < end; ++row) {
-    const uint8_t* HWY_RESTRICT block = m.codes + m.stored_row(row) * m.row_bytes;
-    hn::Vec<Eight> sums[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-    const float* HWY_RESTRICT from = x;
-    for (size_t b = 0; b < m.cols; b += 256, block += Block::bytes, from += 256) {
-      HWY_ALIGN float scale[16], minimum[16];
-      BlockParameters<kStorage>(block, scale, minimum);
-      if constexpr (!Block::minimum)
-        for (size_t g = 0; g < 16; g += 8)
-          hn::Store(hn::Mul(hn::Load(d, scale + g), hn::Set(d, -Block::offset)), d, minimum + g);
-      [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR {
-        const auto step = [&](size_t at, hn::Vec<Bytes32> codes) HWY_ATTR {
-          const size_t low = halves * at, high = low + halves - 1;
-          AddProducts(codes, hn::Set(d, scale[low]), hn::Set(d, minimum[low]), hn::Set(d, scale[high]),
-                      hn::Set(d, minimum[high]), from + 32 * at, sums);
-        };
-        (step(i, SuperCodes<kStorage, i>(block)), ...);
-      }(std::make_index_sequence<8>());
-    }
-    out[row - begin] = SumOfFour(sums);
-  }
-}
-
-#define WHIT_FUSED_BLOCK_TYPES(DO32, DO256) \
-  DO32(q8_0) DO32(q4_0) DO32(q4_1) DO32(q5_0) DO32(q5_1) DO256(q2_k) DO256(q3_k) DO256(q4_k) DO256(q5_k) DO256(q6_k)
-
 // False: no kernel of this kind for the storage.
 HWY_INLINE bool GgmlRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which, float* out) {
 #define WHIT_ROWS(type) \
@@ -326,31 +242,17 @@ HWY_INLINE bool GgmlRows(const StoredMatrix& m, size_t begin, size_t end, const 
   case Storage::type: \
     return SuperRows<Storage::type>(m, begin, end, x, which, out), true;
   switch (m.storage) {
-    WHIT_FUSED_BLOCK_TYPES(WHIT_ROWS, WHIT_SUPER_ROWS)
+    WHIT_ROWS(q8_0) WHIT_ROWS(q4_0) WHIT_ROWS(q4_1) WHIT_ROWS(q5_0) WHIT_ROWS(q5_1)
+    WHIT_SUPER_ROWS(q2_k) WHIT_SUPER_ROWS(q3_k) WHIT_SUPER_ROWS(q4_k) WHIT_SUPER_ROWS(q5_k) WHIT_SUPER_ROWS(q6_k)
     default: return false;
   }
 #undef WHIT_ROWS
 #undef WHIT_SUPER_ROWS
 }
-
-HWY_INLINE bool GgmlRowsFloat(const StoredMatrix& m, size_t begin, size_t end, const float* x, float* out) {
-#define WHIT_ROWS(type) \
-  case Storage::type: return BlockRowsFloat<Storage::type>(m, begin, end, x, out), true;
-#define WHIT_SUPER_ROWS(type) \
-  case Storage::type: return SuperRowsFloat<Storage::type>(m, begin, end, x, out), true;
-  switch (m.storage) {
-    WHIT_FUSED_BLOCK_TYPES(WHIT_ROWS, WHIT_SUPER_ROWS)
-    default: return false;
-  }
-#undef WHIT_ROWS
-#undef WHIT_SUPER_ROWS
-}
-#undef WHIT_FUSED_BLOCK_TYPES
 
 #else
 
 HWY_INLINE bool GgmlRows(const StoredMatrix&, size_t, size_t, const QuantizedRows&, size_t, float*) { return false; }
-HWY_INLINE bool GgmlRowsFloat(const StoredMatrix&, size_t, size_t, const float*, float*) { return false; }
 
 #endif
 

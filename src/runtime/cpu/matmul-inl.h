@@ -196,7 +196,6 @@ inline float dot(const float* x, const float* y, size_t n) noexcept { return Dot
 
 inline void matvec_f32(const StoredMatrix& m, size_t begin, size_t end, const float* x, const RowScratch& scratch,
                        float* out) noexcept {
-  if (GgmlRowsFloat(m, begin, end, x, out)) return;
   if (m.bits == 1) return SignRows(m, begin, end, x, out);
   if (m.storage == Storage::nm_sign) return NmSignRows(m, begin, end, x, scratch, out);
   for (size_t row = begin; row < end; ++row) {
