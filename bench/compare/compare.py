@@ -4,8 +4,8 @@
   bench/compare/compare.py WHIT MODEL.gguf [--rounds 5] [--threads 1,2] [--llama BIN_FOLDER]
 
 llama.cpp is built once, for this machine, from the source package llama-cpp-python of PyPI into .whit/compare/; it is only
-ever run as a program. --llama takes a folder that already holds llama-bench and llama-quantize. From MODEL, files of type
-Q4_0 and Q8_0 are made with llama-quantize. One round measures every file, thread count and program once, so that a slow
+ever run as a program. --llama takes a folder that already holds llama-bench and llama-quantize. From MODEL, files of
+other types are made with llama-quantize. One round measures every file, thread count and program once, so that a slow
 minute of the machine hits all of them. Printed: median tokens per second with their range, and the ratio of the medians.
 """
 import argparse
@@ -79,6 +79,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--kinds", default="Q4_0,Q8_0,Q4_K_M")
     parser.add_argument("--llama")
     parser.add_argument("--folder", default=".whit/compare")
     options = parser.parse_args()
@@ -86,7 +87,7 @@ def main():
     binaries = pathlib.Path(options.llama) if options.llama else build_llama(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {pathlib.Path(options.model).name: options.model}
-    for kind in ("Q4_0", "Q8_0"):
+    for kind in options.kinds.split(","):
         made = folder / f"{kind}.gguf"
         if not made.exists():
             call(binaries / "llama-quantize", "--allow-requantize", options.model, made, kind)

@@ -25,7 +25,7 @@ TEST(Learner, AModelIsItsOwnBestStudent) {
 }
 
 TEST(Learner, CrossEntropyIsThatOfTheScorer) {
-  for (const char* name : {"llama_gqa", "llama_tied_smollm"}) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm", "gemma3_capped"}) {
     const ModelPtr model = load_model(kData / name);
     const std::vector<int32_t> ids = some_ids(24);
     const auto session = make_torch_scorer(model)->open(64);
@@ -45,7 +45,7 @@ TEST(Learner, CrossEntropyIsThatOfTheScorer) {
 
 // d loss / d (a direction in a leaf) by the gradient and by a central difference.
 TEST(Learner, GradientsAreThoseOfTheLoss) {
-  for (const char* name : {"llama_gqa", "llama_tied_smollm"}) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm", "gemma3_capped"}) {
     const ModelPtr model = load_model(kData / name);
     const std::vector<int32_t> ids = some_ids(32);
     for (const bool taught : {true, false}) {
@@ -99,7 +99,7 @@ TEST(Learner, RecomputingBlocksChangesNothing) {
 
 // The scorer of the learning device, here the CPU, in pieces and cut back, against the plain one.
 TEST(DeviceScorer, GivesTheSameLogits) {
-  for (const char* name : {"llama_gqa", "llama_tied_smollm", "models/stories260K.gguf"}) {
+  for (const char* name : {"llama_gqa", "llama_tied_smollm", "gemma3_capped", "models/stories260K.gguf"}) {
     const ModelPtr model = load_model(kData / name);
     const std::vector<int32_t> ids = some_ids(40);
     const auto rows_of = [&](const std::shared_ptr<const Scorer>& scorer, size_t piece) {
