@@ -381,24 +381,13 @@ class Job {
   bool wrote_ = false;  // text, which takes memory
 };
 
-// A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked through then.
-template <class Work>
-Json naming_damage(const CompressRequest& request, const Work& work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::numeric) check_finite(*load_model(request.model));
-    throw;
-  }
-}
-
 }  // namespace
 
 Json compress(const CompressRequest& request, Progress& progress) {
-  return naming_damage(request, [&] { return Job(request, progress).compress(); });
+  return naming_damage(request.model, [&] { return Job(request, progress).compress(); });
 }
 Json calibrate(const CompressRequest& request, Progress& progress) {
-  return naming_damage(request, [&] { return Job(request, progress).calibrate(); });
+  return naming_damage(request.model, [&] { return Job(request, progress).calibrate(); });
 }
 
 }  // namespace whit

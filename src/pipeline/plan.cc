@@ -249,7 +249,7 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     for (size_t m = 0; m < members.size(); ++m)
       output.tensors.push_back(
           {entry.unit.members[m], {members[m].rows, entry.unit.cols}, 2, {}, members[m].format, [&entry, loader, members, m] {
-             return slice_member(*loader(entry), members, m);
+             return members.size() == 1 ? loader(entry) : slice_member(*loader(entry), members, m);
            }});
   }
   // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).

@@ -1,12 +1,14 @@
 // A plan: every unit of the model with the format and the method that a recipe gives it, and what the file will weigh.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "format/container.h"
 #include "model/spec/model.h"
 #include "pipeline/recipe.h"
@@ -92,5 +94,17 @@ Packed copy_unit(const Model& model, const UnitSpec& unit);
 TensorState load_unit(const Model& model, const UnitSpec& unit);
 // Reads all that the model stores. ErrorKind::numeric naming the first tensor with NaN or Inf and where it stands there.
 void check_finite(const Model& model);
+
+// work(). A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked through
+// when that happens.
+template <class Work>
+auto naming_damage(const std::filesystem::path& model, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::numeric) check_finite(*load_model(model));
+    throw;
+  }
+}
 
 }  // namespace whit

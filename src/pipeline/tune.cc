@@ -401,9 +401,12 @@ Json tune(const TuneRequest& request, Progress& progress) {
   const UnitStarter starter = [&](const UnitPlan& unit) {
     return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}, {}};
   };
+  const auto train = [&] {
+    return tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options, request.options,
+                       request.minutes, journal.folder() / "tune.checkpoint", key, cache, progress});
+  };
   const Tuned tuned =
-      tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options, request.options,
-                  request.minutes, journal.folder() / "tune.checkpoint", key, cache, progress});
+      naming_damage(request.model, [&] { return original ? naming_damage(request.against, train) : train(); });
 
   const OutputFrame frame(*model);
   Json manifest;

@@ -125,6 +125,18 @@ TEST_F(OddNumbers, WeightsThatAreNotFiniteAreNamed) {
         EXPECT_FALSE(std::filesystem::exists(job.output));
         std::filesystem::remove_all(job.output.string() + ".journal");
       }
+      write_file(folder_ / "text.txt", tests::toy_text(7, 9000), true);
+      const TuneRequest training = tests::toy_tuning(model_, model_, folder_, "tuned.gguf", 1024);
+      SilentProgress silent;
+      try {
+        tune(training, silent);
+        ADD_FAILURE() << "was trained";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::numeric) << error.what();
+        EXPECT_NE(error.where().find(named), std::string::npos) << error.what();
+      }
+      EXPECT_FALSE(std::filesystem::exists(training.output));
+      std::filesystem::remove_all(training.output.string() + ".journal");
     }
 }
 
