@@ -262,15 +262,15 @@ inline void GgmlParameters(const StoredMatrix& m, const uint8_t* row, float* HWY
       StridedHalves(row, bytes, n, scale);
       return StridedHalves(row + 2, bytes, n, minimum);
     case Storage::q2_k:
-      return each(BlockParameters<Storage::q2_k>);
+      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q2_k>(b, s, m_out); });
     case Storage::q3_k:
-      return each(BlockParameters<Storage::q3_k>);
+      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q3_k>(b, s, m_out); });
     case Storage::q4_k:
-      return each(BlockParameters<Storage::q4_k>);
+      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q4_k>(b, s, m_out); });
     case Storage::q5_k:
-      return each(BlockParameters<Storage::q5_k>);
+      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q5_k>(b, s, m_out); });
     case Storage::q6_k:
-      return each(BlockParameters<Storage::q6_k>);
+      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q6_k>(b, s, m_out); });
     case Storage::iq4_xs:
       return each([&](const uint8_t* b, float* s, float*) HWY_ATTR {
         const uint32_t low = Load32(b + 4), high = Load16(b + 2);
