@@ -94,8 +94,8 @@ size_t session_context(const Model& model, int64_t asked, uint64_t usual) {
   const uint64_t trained = model.spec.context, longest = model.spec.longest_context();
   if (asked == 0) return static_cast<size_t>(trained ? std::min(trained, usual) : usual);
   if (trained && static_cast<uint64_t>(asked) > longest)
-    throw Error(ErrorKind::usage, "the context is longer than the model was trained for", model.path.string() + ": --context",
-                std::to_string(asked), fmt::format("--context {}", longest));
+    throw Error(ErrorKind::usage, "the context is longer than the model was trained for",
+                model.path.string() + ": --context", std::to_string(asked), fmt::format("--context {}", longest));
   return static_cast<size_t>(asked);
 }
 

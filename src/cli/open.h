@@ -42,8 +42,8 @@ struct ExecutorChoice {
 ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice, Progress& progress);
 std::shared_ptr<const Scorer> open_scorer(const ModelPtr& model, ThreadPool& pool, const ExecutorChoice& choice);
 
-// Positions of a session: those asked for with --context (0: `usual`, or what the model was trained for if that is less).
-// ErrorKind::usage for more than the model has.
+// Positions of a session: those asked for with --context (0: `usual`, or what the model was trained for if that is
+// less). ErrorKind::usage for more than the model has.
 size_t session_context(const Model& model, int64_t asked, uint64_t usual);
 
 // A JSON array of token ids. "-" is standard input. Anything else in the file is ErrorKind::input.

@@ -1,5 +1,5 @@
-// Matrices in ggml formats of their own, one under the other: a unit whose members have different types. It is copied, and
-// written member by member; no recipe can ask for it.
+// Matrices in ggml formats of their own, one under the other: a unit whose members have different types. It is copied,
+// and written member by member; no recipe can ask for it.
 #pragma once
 
 #include <memory>

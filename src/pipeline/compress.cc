@@ -184,9 +184,10 @@ class Job {
     for (const UnitPlan& unit : plan.units)
       if (unit.widened) ++units, bytes += unit.bytes;
     if (units > 0)
-      progress_.note(fmt::format("{} tensors that no step takes become F32 ({:.1f} MB): the original has them in a type that such "
-                                 "a file cannot hold",
-                                 units, static_cast<double>(bytes) / 1e6));
+      progress_.note(
+          fmt::format("{} tensors that no step takes become F32 ({:.1f} MB): the original has them in a type that such "
+                      "a file cannot hold",
+                      units, static_cast<double>(bytes) / 1e6));
   }
 
   // What the manifest will be made of, at its longest.

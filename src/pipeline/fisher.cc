@@ -88,8 +88,8 @@ OutputRows original_output(const Model& model) {
   };
 }
 
-double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
-               ThreadPool& pool, Progress& progress) {
+double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
+               const OutputRows& b_output, ThreadPool& pool, Progress& progress) {
   const uint64_t vocabulary = spec.vocabulary;
   std::vector<double> kl(a.rows, 0.0);
   for (size_t begin = 0; begin < a.rows; begin += kLogitRows) {

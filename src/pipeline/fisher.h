@@ -23,8 +23,8 @@ OutputRows original_output(const Model& model);
 
 // Mean KL(softmax(a) || softmax(b)) in nats over the rows of the normed hidden states a and b [tokens, width], each
 // with its output matrix, capped as the model caps them. Logits are held for a few rows at a time.
-double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b, const OutputRows& b_output,
-               ThreadPool& pool, Progress& progress);
+double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
+               const OutputRows& b_output, ThreadPool& pool, Progress& progress);
 
 struct Fisher {
   std::map<std::string, std::vector<float>> rows;  // unit name -> mean squared gradient per output row

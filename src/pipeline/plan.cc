@@ -23,7 +23,8 @@ std::vector<RowStack::Part> member_formats(const FormatPtr& format, const UnitSp
 }
 
 // A member of a packed unit in ggml formats, where a row is a whole number of blocks.
-std::shared_ptr<const Packed> slice_member(const Packed& packed, const std::vector<RowStack::Part>& members, size_t which) {
+std::shared_ptr<const Packed> slice_member(const Packed& packed, const std::vector<RowStack::Part>& members,
+                                           size_t which) {
   auto slice = std::make_shared<Packed>();
   slice->format = members[which].format;
   slice->shape = {members[which].rows, packed.shape.cols};
@@ -247,10 +248,14 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     }
     const std::vector<RowStack::Part> members = member_formats(entry.format, entry.unit);
     for (size_t m = 0; m < members.size(); ++m)
-      output.tensors.push_back(
-          {entry.unit.members[m], {members[m].rows, entry.unit.cols}, 2, {}, members[m].format, [&entry, loader, members, m] {
-             return members.size() == 1 ? loader(entry) : slice_member(*loader(entry), members, m);
-           }});
+      output.tensors.push_back({entry.unit.members[m],
+                                {members[m].rows, entry.unit.cols},
+                                2,
+                                {},
+                                members[m].format,
+                                [&entry, loader, members, m] {
+                                  return members.size() == 1 ? loader(entry) : slice_member(*loader(entry), members, m);
+                                }});
   }
   // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).
   for (const StoredTensor& tensor : frame.model().tensors) {

@@ -95,8 +95,8 @@ TensorState load_unit(const Model& model, const UnitSpec& unit);
 // Reads all that the model stores. ErrorKind::numeric naming the first tensor with NaN or Inf and where it stands there.
 void check_finite(const Model& model);
 
-// work(). A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked through
-// when that happens.
+// work(). A weight that is no number shows first somewhere else, in what was computed of it; so the model is looked
+// through when that happens.
 template <class Work>
 auto naming_damage(const std::filesystem::path& model, const Work& work) {
   try {

@@ -51,8 +51,8 @@ class Problem final : public TuneProblem {
         student_(make_student()),
         sequences_(static_cast<size_t>(options.batch / options.context)) {
     if (const auto fixed = student_->fixed_units(); !fixed.empty())
-      job_.progress.note(fmt::format("{} of {} units stay as they are, since their types are not learned: {}{}", fixed.size(),
-                                     job_.plan.units.size(), fixed[0], fixed.size() > 1 ? ", ..." : ""));
+      job_.progress.note(fmt::format("{} of {} units stay as they are, since their types are not learned: {}{}",
+                                     fixed.size(), job_.plan.units.size(), fixed[0], fixed.size() > 1 ? ", ..." : ""));
   }
 
   std::vector<ParameterGroup> parameters() override { return student_->parameters(); }
@@ -402,8 +402,19 @@ Json tune(const TuneRequest& request, Progress& progress) {
     return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}, {}};
   };
   const auto train = [&] {
-    return tune_model({*model, plan, starter, {}, original.get(), request.method, request.method_options, request.options,
-                       request.minutes, journal.folder() / "tune.checkpoint", key, cache, progress});
+    return tune_model({*model,
+                       plan,
+                       starter,
+                       {},
+                       original.get(),
+                       request.method,
+                       request.method_options,
+                       request.options,
+                       request.minutes,
+                       journal.folder() / "tune.checkpoint",
+                       key,
+                       cache,
+                       progress});
   };
   const Tuned tuned =
       naming_damage(request.model, [&] { return original ? naming_damage(request.against, train) : train(); });

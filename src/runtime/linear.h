@@ -20,9 +20,6 @@ namespace whit {
 // consecutive rows do not compete for the same cache sets.
 inline size_t row_stride(size_t cols) { return cpu::padded(cols) + (cpu::padded(cols) / 16 % 2 == 0 ? 16 : 32); }
 
-// The view as kernels see it. ErrorKind::input for a format without kernels. `columns` receives column scales, if any.
-cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns);
-
 // One or more matrices that read the same input; their outputs lie one after another. A rotated matrix is multiplied in
 // the basis that it is stored in: R x goes in, L^T is applied to what comes out. The
 // stored tensors must outlive it.

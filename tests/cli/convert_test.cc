@@ -74,17 +74,34 @@ TEST(Convert, FolderToGgufAndBackIsEqual) {
     }
     const Json theirs = Json::parse(read_file(kData / fixture / "config.json")),
                ours = Json::parse(read_file(back + "/config.json"));
-    for (const char* key :
-         {"architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-          "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings",
-          "rms_norm_eps", "tie_word_embeddings", "query_pre_attn_scalar", "final_logit_softcapping", "activation_function",
-          "scale_attn_weights", "_remove_final_layer_norm", "bos_token_id", "eos_token_id", "dtype"})
+    for (const char* key : {"architectures",
+                            "model_type",
+                            "vocab_size",
+                            "hidden_size",
+                            "intermediate_size",
+                            "num_hidden_layers",
+                            "num_attention_heads",
+                            "num_key_value_heads",
+                            "head_dim",
+                            "hidden_act",
+                            "max_position_embeddings",
+                            "rms_norm_eps",
+                            "tie_word_embeddings",
+                            "query_pre_attn_scalar",
+                            "final_logit_softcapping",
+                            "activation_function",
+                            "scale_attn_weights",
+                            "_remove_final_layer_norm",
+                            "bos_token_id",
+                            "eos_token_id",
+                            "dtype"})
       // Mistral without a window is what GGUF calls llama, and comes back as such.
       if (theirs["model_type"] == "mistral" && ours["model_type"] == "llama" &&
           (key == std::string("architectures") || key == std::string("model_type")))
         EXPECT_TRUE(theirs["sliding_window"].is_null());
       else if (theirs.contains(key) && !theirs[key].is_null())
-        EXPECT_EQ(ours.value(key, Json()).dump(), theirs[key].dump()) << key;  // 24.0 is not 24: transformers refuses it
+        EXPECT_EQ(ours.value(key, Json()).dump(), theirs[key].dump())
+            << key;  // 24.0 is not 24: transformers refuses it
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) EXPECT_TRUE(ours.contains(key)) << key;
     const auto one = load_tokenizer(*load_model(kData / fixture)), two = load_tokenizer(*load_model(back));
     const Json reference = Json::parse(read_file(kData / fixture / "reference.json"));  // outlives the loop over a part of it

@@ -199,7 +199,8 @@ TEST_F(CompressTest, MembersOfDifferentTypesStayAsTheyAre) {
   const std::filesystem::path mixed = folder_ / "mixed.gguf";
   tests::write_mixed_types(mixed);
   CompressRequest job = request(mixed.c_str(), "copy-f32", "kept.gguf");
-  job.recipe = parse_recipe("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*.ffn*\"\nformat = \"f32\"\n", "test");
+  job.recipe =
+      parse_recipe("whit = 1\n[[step]]\nmethod = \"rtn\"\ntensors = \"blk.*.ffn*\"\nformat = \"f32\"\n", "test");
   tests::StopAfter never(1 << 20);
   const Json made = compress(job, never);
   EXPECT_EQ(never.notes.find("become F32"), std::string::npos) << never.notes;
@@ -221,7 +222,8 @@ TEST_F(CompressTest, MembersOfDifferentTypesStayAsTheyAre) {
     stack.format->unpack(stack.shape, stack.views(), 0, unit.rows, all.data());
     for (uint64_t first = 0; first + 3 <= unit.rows; ++first) {
       stack.format->unpack(stack.shape, stack.views(), first, 3, rows.data());
-      ASSERT_TRUE(std::equal(rows.begin(), rows.end(), all.begin() + static_cast<ptrdiff_t>(first * unit.cols))) << first;
+      ASSERT_TRUE(std::equal(rows.begin(), rows.end(), all.begin() + static_cast<ptrdiff_t>(first * unit.cols)))
+          << first;
     }
     EXPECT_EQ(all, load_unit(*before, unit).weights.data);
   }

@@ -84,9 +84,11 @@ TEST_F(TuneTest, WhatIsNotLearnedStaysAsItIs) {
   const ModelPtr before = load_model(mixed), after = load_model(folder_ / "tuned.gguf");
   const auto stored = [](const ModelPtr& model, const char* name) {
     const Packed packed = copy_packed(model->find(name));
-    return packed.format->label() + std::string(reinterpret_cast<const char*>(packed.parts[0].data()), packed.parts[0].size());
+    return packed.format->label() +
+           std::string(reinterpret_cast<const char*>(packed.parts[0].data()), packed.parts[0].size());
   };
-  for (const char* name : {"blk.0.attn_q.weight", "blk.4.attn_v.weight"}) EXPECT_EQ(stored(before, name), stored(after, name));
+  for (const char* name : {"blk.0.attn_q.weight", "blk.4.attn_v.weight"})
+    EXPECT_EQ(stored(before, name), stored(after, name));
   EXPECT_NE(stored(before, "blk.0.ffn_up.weight"), stored(after, "blk.0.ffn_up.weight"));
 }
 

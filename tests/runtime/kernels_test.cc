@@ -16,6 +16,7 @@
 #include "runtime/attention.h"
 #include "runtime/cpu/dispatch.h"
 #include "runtime/linear.h"
+#include "runtime/stored_matrix.h"
 
 namespace whit {
 namespace {
@@ -65,7 +66,8 @@ std::shared_ptr<const Packed> random_blocks(const FormatPtr& format, const Block
       const uint16_t half = float_to_half(wild(rng));
       std::memcpy(&data[block + at], &half, sizeof(half));
     }
-    if (layout.halves.empty()) data[block] = static_cast<std::byte>(rng.below(8) < 2 ? rng.below(3) : 120 + rng.below(12));
+    if (layout.halves.empty())
+      data[block] = static_cast<std::byte>(rng.below(8) < 2 ? rng.below(3) : 120 + rng.below(12));
   }
   return std::make_shared<Packed>(std::move(packed));
 }
@@ -144,8 +146,8 @@ std::shared_ptr<const Packed> random_packed(const FormatPtr& format, Shape shape
 
 std::vector<FormatPtr> all_formats() {
   std::vector<FormatPtr> formats;
-  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
-                           "iq4_nl", "iq4_xs", "mxfp4", "tq1_0", "tq2_0"})
+  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k",
+                           "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "tq1_0", "tq2_0"})
     formats.push_back(make_format(name));
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     size_t turn = static_cast<size_t>(bits);  // every parameter storage at 3 bits, one after another at the others
@@ -309,8 +311,8 @@ void plain_quantize(const float* x, size_t cols, size_t block, std::vector<int>&
   }
 }
 
-// The weights without the scales of columns, and |scale q| + |minimum| of each; where a format does not say its codes, the
-// largest weight of the row stands for both.
+// The weights without the scales of columns, and |scale q| + |minimum| of each; where a format does not say its codes,
+// the largest weight of the row stands for both.
 std::pair<std::vector<double>, std::vector<double>> weights_and_sizes(const Packed& packed) {
   const Shape shape = packed.shape;
   std::vector<double> weights(shape.count()), sizes(shape.count());

@@ -17,8 +17,8 @@ std::unique_ptr<Parametrization> parametrize_dense(const Packed& packed, const P
 std::unique_ptr<Parametrization> parametrize_lowrank_sign(const Packed& packed, const ParametrizationStart& start);
 // nm_sign.cc
 std::unique_ptr<Parametrization> parametrize_nm_sign(const Packed& packed, const ParametrizationStart& start);
-// constant.cc: types of ggml whose scales are integers or whose levels are uneven, and members of several types; nothing of
-// them is learned.
+// constant.cc: types of ggml whose scales are integers or whose levels are uneven, and members of several types;
+// nothing of them is learned.
 std::unique_ptr<Parametrization> parametrize_constant(const Packed& packed, const ParametrizationStart& start);
 // binary_groups.cc
 std::unique_ptr<Parametrization> parametrize_binary_groups(const Packed& packed, const ParametrizationStart& start);

@@ -288,7 +288,8 @@ FolderConfig read_config(const json& object, const std::string& where, const std
     keys.refuse("the width is no multiple of the number of heads", names.heads);
   if (const uint64_t embedded = keys.size("word_embed_proj_dim", width); embedded != width)
     config.metadata.set(fmt::format("{}.embedding_length_input", family.gguf), static_cast<uint32_t>(embedded));
-  if (!keys.boolean("scale_attn_weights", true)) config.metadata.set(fmt::format("{}.attention.scale", family.gguf), 1.0f);
+  if (!keys.boolean("scale_attn_weights", true))
+    config.metadata.set(fmt::format("{}.attention.scale", family.gguf), 1.0f);
 
   config.head_size = keys.size("head_dim", usual_head);
   KeyValues& out = config.metadata;

@@ -19,9 +19,12 @@ struct ActivationRow {
   Activation activation;
 };
 constexpr ActivationRow kActivations[] = {
-    {"silu", Activation::silu},           {"relu", Activation::relu},
-    {"gelu", Activation::gelu},           {"gelu_new", Activation::gelu_tanh},
-    {"gelu_pytorch_tanh", Activation::gelu_tanh}, {"swish", Activation::silu},
+    {"silu", Activation::silu},
+    {"relu", Activation::relu},
+    {"gelu", Activation::gelu},
+    {"gelu_new", Activation::gelu_tanh},
+    {"gelu_pytorch_tanh", Activation::gelu_tanh},
+    {"swish", Activation::silu},
     {"gelu_fast", Activation::gelu_tanh},
 };
 

@@ -131,7 +131,8 @@ RotarySpec rotary_spec(const Model& model, const std::string& prefix, uint64_t h
     rotary.original_context = positive(model, original, keys.unsigned_integer(original));
   } else if (keys.has(prefix + "rope.scaling.dynamic_factor")) {
     rotary.dynamic_factor = number("rope.scaling.dynamic_factor", 1.0);
-    rotary.original_context = positive(model, prefix + "context_length", keys.unsigned_integer(prefix + "context_length"));
+    rotary.original_context =
+        positive(model, prefix + "context_length", keys.unsigned_integer(prefix + "context_length"));
   } else if (kind != "none" && !kind.empty()) {
     refuse(model, "this kind of rotary scaling is not supported", prefix + "rope.scaling.type", kind,
            "none, linear, yarn, longrope and the divisors of rope_freqs.weight are");

@@ -40,7 +40,8 @@ double ModelSpec::scale(uint64_t index) const {
 uint64_t ModelSpec::longest_context() const {
   const bool stretched = positions == PositionKind::rotary && rotaries.at(0).dynamic_factor > 1;
   // Not more than 2^31: a file may say any factor.
-  return stretched ? static_cast<uint64_t>(std::min(static_cast<double>(context) * rotaries[0].dynamic_factor, 0x1p31)) : context;
+  return stretched ? static_cast<uint64_t>(std::min(static_cast<double>(context) * rotaries[0].dynamic_factor, 0x1p31))
+                   : context;
 }
 
 bool ModelSpec::has_bias(std::string_view linear) const {

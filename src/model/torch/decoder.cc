@@ -196,8 +196,8 @@ at::Tensor Decoder::forward(const at::Tensor& ids, Cache& cache) const {
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   const NoGrad guard;
-  return capped(spec_, on_cuda(hidden) ? cuda_matmul_float(hidden, output_.t())
-                                       : at::matmul(hidden, output_.t()).to(at::kFloat));
+  return capped(
+      spec_, on_cuda(hidden) ? cuda_matmul_float(hidden, output_.t()) : at::matmul(hidden, output_.t()).to(at::kFloat));
 }
 
 }  // namespace whit::torch_room

@@ -1,6 +1,6 @@
-// Rows of ggml's block types times one token of 8-bit activations, in registers of 32 bytes: no codes or parameters of a row
-// pass through memory. With floats the same is slower than unpacking a row and walking it (by 1.4 to 2 times on an Intel with
-// AVX-512, by 1.4 times with AVX2), so there is no such kernel.
+// Rows of ggml's block types times one token of 8-bit activations, in registers of 32 bytes: no codes or parameters of
+// a row pass through memory. With floats the same is slower than unpacking a row and walking it (by 1.4 to 2 times on
+// an Intel with AVX-512, by 1.4 times with AVX2), so there is no such kernel.
 #if defined(WHIT_RUNTIME_CPU_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WHIT_RUNTIME_CPU_BLOCKS_INL_H_
 #undef WHIT_RUNTIME_CPU_BLOCKS_INL_H_
@@ -69,7 +69,8 @@ HWY_INLINE hn::Vec<Bytes32> BlockCodes(const uint8_t* block) {
     const hn::Repartition<uint16_t, Bytes16> wide;
     const auto high = hn::BitCast(half, hn::ShiftRight<4>(hn::BitCast(wide, pairs)));
     auto codes = Nibbles(hn::Combine(d, high, pairs));
-    if constexpr (kStorage == Storage::q5_0 || kStorage == Storage::q5_1) {  // bit j of the word before is the fifth of code j
+    if constexpr (kStorage == Storage::q5_0 ||
+                  kStorage == Storage::q5_1) {  // bit j of the word before is the fifth of code j
       alignas(32) static constexpr uint8_t kByte[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
                                                         2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3};
       alignas(32) static constexpr uint8_t kBit[32] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128,
@@ -81,7 +82,8 @@ HWY_INLINE hn::Vec<Bytes32> BlockCodes(const uint8_t* block) {
   }
 }
 
-// A half in all lanes. Types with minima have scale and minimum side by side: even lanes the scale, odd ones the minimum.
+// A half in all lanes. Types with minima have scale and minimum side by side: even lanes the scale, odd ones the
+// minimum.
 template <Storage kStorage>
 HWY_INLINE hn::Vec<Eight> BlockHalves(const uint8_t* block) {
   const Eight d;
@@ -219,13 +221,13 @@ HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const
           auto start = hn::Zero(di);
           if constexpr (!Block::minimum) start = hn::LoadU(di, starts + 8 * at);
           const auto integer = Dot4<false>(di, start, weights, hn::LoadU(ds8, codes + 32 * at));
-          const auto by = Block::group == 32
-                              ? hn::Set(d, product[at])
-                              : hn::TableLookupLanes(hn::Load(d, product + 8 * (at / 4)), lanes[at % 4]);
+          const auto by = Block::group == 32 ? hn::Set(d, product[at])
+                                             : hn::TableLookupLanes(hn::Load(d, product + 8 * (at / 4)), lanes[at % 4]);
           sum[at % 2] = hn::MulAdd(hn::ConvertTo(d, integer), by, sum[at % 2]);
         };
         (step(i, SuperCodes<kStorage, i>(block)), ...);
-      }(std::make_index_sequence<8>());
+      }
+      (std::make_index_sequence<8>());
       codes += 256;
       starts += 64;
     }
@@ -234,17 +236,19 @@ HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const
 }
 
 // False: no kernel of this kind for the storage.
-HWY_INLINE bool GgmlRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which, float* out) {
-#define WHIT_ROWS(type) \
-  case Storage::type: \
-    return BlockRows<Storage::type, !WHIT_HAS_VNNI && Storage::type == Storage::q8_0>(m, begin, end, x, which, out), true;
+HWY_INLINE bool GgmlRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
+                         float* out) {
+#define WHIT_ROWS(type)               \
+  case Storage::type:                 \
+    return BlockRows < Storage::type, \
+           !WHIT_HAS_VNNI && Storage::type == Storage::q8_0 > (m, begin, end, x, which, out), true;
 #define WHIT_SUPER_ROWS(type) \
-  case Storage::type: \
+  case Storage::type:         \
     return SuperRows<Storage::type>(m, begin, end, x, which, out), true;
   switch (m.storage) {
-    WHIT_ROWS(q8_0) WHIT_ROWS(q4_0) WHIT_ROWS(q4_1) WHIT_ROWS(q5_0) WHIT_ROWS(q5_1)
-    WHIT_SUPER_ROWS(q2_k) WHIT_SUPER_ROWS(q3_k) WHIT_SUPER_ROWS(q4_k) WHIT_SUPER_ROWS(q5_k) WHIT_SUPER_ROWS(q6_k)
-    default: return false;
+    WHIT_ROWS(q8_0)
+    WHIT_ROWS(q4_0) WHIT_ROWS(q4_1) WHIT_ROWS(q5_0) WHIT_ROWS(q5_1) WHIT_SUPER_ROWS(q2_k) WHIT_SUPER_ROWS(q3_k)
+        WHIT_SUPER_ROWS(q4_k) WHIT_SUPER_ROWS(q5_k) WHIT_SUPER_ROWS(q6_k) default : return false;
   }
 #undef WHIT_ROWS
 #undef WHIT_SUPER_ROWS

@@ -1,6 +1,6 @@
-// Codes and parameters of a row in the block types of ggml: blocks of 32 weights, and blocks of 256 whose sub-blocks have
-// integer scales (format/ggml_blocks.cc and ggml_superblocks.cc have the layouts, bit by bit). As floats the weights are
-// those of the plain decoders, bit for bit: products of d, an integer scale and a code are exact.
+// Codes and parameters of a row in the block types of ggml: blocks of 32 weights, and blocks of 256 whose sub-blocks
+// have integer scales (format/ggml_blocks.cc and ggml_superblocks.cc have the layouts, bit by bit). As floats the
+// weights are those of the plain decoders, bit for bit: products of d, an integer scale and a code are exact.
 #if defined(WHIT_RUNTIME_CPU_GGML_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WHIT_RUNTIME_CPU_GGML_INL_H_
 #undef WHIT_RUNTIME_CPU_GGML_INL_H_
@@ -40,7 +40,8 @@ HWY_INLINE Sixteen WhereBit(Sixteen v, Sixteen mask, uint8_t value) {
 // 16 codes of 4 bits in order as their levels: a look-up of bytes.
 alignas(16) constexpr uint8_t kUnevenCodes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                                   129, 141, 153, 166, 181, 197, 217, 241};  // levels of IQ4 + 128
-alignas(16) constexpr uint8_t kFloat4Codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};  // + 16
+alignas(16) constexpr uint8_t kFloat4Codes[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                                  16, 15, 14, 13, 12, 10, 8,  4};  // + 16
 
 // 32 weights in 16 bytes: byte j holds weight j (low) and weight j + 16 (high).
 HWY_INLINE void NibbleBlock(const uint8_t* nibbles, uint8_t* HWY_RESTRICT out) {
@@ -77,8 +78,8 @@ HWY_INLINE void FiveBitBlock(const uint8_t* high, const uint8_t* nibbles, uint8_
   }
 }
 
-// Nibbles of 256 weights, 64 in each 32 bytes (weights l and l + 32 in byte l); `high` (null: none) has the fifth bits of
-// weights l, l + 32, ... in byte l.
+// Nibbles of 256 weights, 64 in each 32 bytes (weights l and l + 32 in byte l); `high` (null: none) has the fifth bits
+// of weights l, l + 32, ... in byte l.
 HWY_INLINE void NibbleSuperBlock(const uint8_t* nibbles, const uint8_t* high, uint8_t* HWY_RESTRICT out) {
   const Bytes16 d;
   for (size_t part = 0; part < 4; ++part)
@@ -95,8 +96,8 @@ HWY_INLINE void NibbleSuperBlock(const uint8_t* nibbles, const uint8_t* high, ui
     }
 }
 
-// Pairs of bits of 256 weights, 128 in each 32 bytes (weights l, l + 32, l + 64, l + 96 in byte l); `high` (null: none) has
-// the third bits of weights l, l + 32, ... in byte l.
+// Pairs of bits of 256 weights, 128 in each 32 bytes (weights l, l + 32, l + 64, l + 96 in byte l); `high` (null: none)
+// has the third bits of weights l, l + 32, ... in byte l.
 HWY_INLINE void PairSuperBlock(const uint8_t* pairs, const uint8_t* high, uint8_t* HWY_RESTRICT out) {
   const Bytes16 d;
   const auto three = hn::Set(d, uint8_t{3});
@@ -106,7 +107,8 @@ HWY_INLINE void PairSuperBlock(const uint8_t* pairs, const uint8_t* high, uint8_
       for (size_t g = 0; g < 4; ++g, four = hn::ShiftRight<2>(four)) {
         auto code = hn::And(four, three);
         if (high)
-          code = hn::Or(code, WhereBit(hn::LoadU(d, high + l), hn::Set(d, static_cast<uint8_t>(1u << (4 * half + g))), 4));
+          code =
+              hn::Or(code, WhereBit(hn::LoadU(d, high + l), hn::Set(d, static_cast<uint8_t>(1u << (4 * half + g))), 4));
         hn::StoreU(code, d, out + 128 * half + 32 * g + l);
       }
     }
@@ -198,8 +200,8 @@ HWY_INLINE void ScaledIntegers(const Integer* HWY_RESTRICT integers, size_t n, f
     hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(d8, integers + i))), hn::Set(d, by)), d, to + i);
 }
 
-// Eight scales and eight minima of 6 bits in 12 bytes, four at a time: those below 4 in six bits of a byte, of the others
-// four bits in the last bytes and two above the first ones.
+// Eight scales and eight minima of 6 bits in 12 bytes, four at a time: those below 4 in six bits of a byte, of the
+// others four bits in the last bytes and two above the first ones.
 HWY_INLINE void SixBitParameters(const uint8_t* b, float d, float dmin, float* HWY_RESTRICT scale,
                                  float* HWY_RESTRICT minimum) {
   const uint32_t scales = Load32(b), minima = Load32(b + 4), rest = Load32(b + 8);
@@ -262,15 +264,20 @@ inline void GgmlParameters(const StoredMatrix& m, const uint8_t* row, float* HWY
       StridedHalves(row, bytes, n, scale);
       return StridedHalves(row + 2, bytes, n, minimum);
     case Storage::q2_k:
-      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q2_k>(b, s, m_out); });
+      return each([](const uint8_t* b, float* s, float* m_out)
+                      HWY_ATTR { BlockParameters<Storage::q2_k>(b, s, m_out); });
     case Storage::q3_k:
-      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q3_k>(b, s, m_out); });
+      return each([](const uint8_t* b, float* s, float* m_out)
+                      HWY_ATTR { BlockParameters<Storage::q3_k>(b, s, m_out); });
     case Storage::q4_k:
-      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q4_k>(b, s, m_out); });
+      return each([](const uint8_t* b, float* s, float* m_out)
+                      HWY_ATTR { BlockParameters<Storage::q4_k>(b, s, m_out); });
     case Storage::q5_k:
-      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q5_k>(b, s, m_out); });
+      return each([](const uint8_t* b, float* s, float* m_out)
+                      HWY_ATTR { BlockParameters<Storage::q5_k>(b, s, m_out); });
     case Storage::q6_k:
-      return each([](const uint8_t* b, float* s, float* m_out) HWY_ATTR { BlockParameters<Storage::q6_k>(b, s, m_out); });
+      return each([](const uint8_t* b, float* s, float* m_out)
+                      HWY_ATTR { BlockParameters<Storage::q6_k>(b, s, m_out); });
     case Storage::iq4_xs:
       return each([&](const uint8_t* b, float* s, float*) HWY_ATTR {
         const uint32_t low = Load32(b + 4), high = Load16(b + 2);

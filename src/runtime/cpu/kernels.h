@@ -23,9 +23,26 @@ enum class Curve : uint8_t { silu, relu, gelu, gelu_tanh };
 
 // `decoded`: by the format's own decoder, a row at a time; for formats without kernels.
 enum class Storage : uint8_t {
-  f32, f16, bf16, decoded,
-  q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, tq2_0,  // blocks of ggml
-  grid, nm_sign
+  f32,
+  f16,
+  bf16,
+  decoded,
+  q8_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
+  mxfp4,
+  tq2_0,  // blocks of ggml
+  grid,
+  nm_sign
 };
 
 // A matrix as it is stored. Affine storages: w = column[j] * (scale * (q - offset) + minimum), q a code 0..2^bits - 1,
@@ -42,7 +59,7 @@ struct StoredMatrix {
   size_t groups = 0;   // per row
   int32_t offset = 0;  // of codes: 8 (q4_0), 128 (q8_0), 1 (nm_sign), ...
   bool has_minimum = false;
-  uint32_t bits = 0;  // of codes; 0: no affine storage
+  uint32_t bits = 0;                          // of codes; 0: no affine storage
   size_t block_weights = 0, block_bytes = 0;  // ggml only
   // grid only, parts as format/grid.h lays them out. bits 1 (a factor of lowrank_sign): symmetric, one group a row,
   // scales of 16 bits.

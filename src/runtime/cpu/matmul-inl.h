@@ -150,9 +150,7 @@ HWY_NOINLINE void CodeTiles(const QuantizedRows& a, size_t first, size_t m, cons
 }
 
 // Codes above 127 need another dot product, except with VNNI and where it is emulated.
-HWY_INLINE bool NeedsWide(const StoredMatrix& w) {
-  return !WHIT_HAS_VNNI && !kEmulated && w.bits == 8;
-}
+HWY_INLINE bool NeedsWide(const StoredMatrix& w) { return !WHIT_HAS_VNNI && !kEmulated && w.bits == 8; }
 
 template <size_t kSteps>
 HWY_INLINE void CodeTilesFor(const QuantizedRows& a, size_t first, size_t m, const CodePanel& panel,
