@@ -161,8 +161,8 @@ struct SuperKind {
         out[i] = step * static_cast<float>(int{block.codes[i]} - Kind::shape.centre);
     }
   }
-  static void encode(const float* weights, uint8_t* b) {
-    const SuperBlock block = block_fit::fit_super(weights, Kind::shape);
+  static void encode(const float* values, uint8_t* b) {
+    const SuperBlock block = block_fit::fit_super(values, Kind::shape);
     std::memset(b, 0, Kind::bytes);
     store_half(block.d, b + Kind::d_at);
     if constexpr (Kind::shape.minima) store_half(block.dmin, b + Kind::dmin_at);
