@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "format/bit_stream.h"
 #include "format/format.h"
+#include "format/ggml_types.h"
 #include "format/grid.h"
 #include "format/nm_sign.h"
 
@@ -15,26 +16,19 @@ namespace {
 struct BlockRow {
   std::string_view name;
   cpu::Storage storage;
-  size_t weights, bytes, group;  // of a block; weights that share scale and minimum
+  size_t group;  // weights that share scale and minimum
   int32_t offset;
   bool minimum;
   uint32_t bits;
 };
 constexpr BlockRow kBlockRows[] = {
-    {"q8_0", cpu::Storage::q8_0, 32, 34, 32, 128, false, 8},
-    {"q4_0", cpu::Storage::q4_0, 32, 18, 32, 8, false, 4},
-    {"q4_1", cpu::Storage::q4_1, 32, 20, 32, 0, true, 4},
-    {"q5_0", cpu::Storage::q5_0, 32, 22, 32, 16, false, 5},
-    {"q5_1", cpu::Storage::q5_1, 32, 24, 32, 0, true, 5},
-    {"q2_k", cpu::Storage::q2_k, 256, 84, 16, 0, true, 2},
-    {"q3_k", cpu::Storage::q3_k, 256, 110, 16, 4, false, 3},
-    {"q4_k", cpu::Storage::q4_k, 256, 144, 32, 0, true, 4},
-    {"q5_k", cpu::Storage::q5_k, 256, 176, 32, 0, true, 5},
-    {"q6_k", cpu::Storage::q6_k, 256, 210, 16, 32, false, 6},
-    {"iq4_nl", cpu::Storage::iq4_nl, 32, 18, 32, 128, false, 8},
-    {"iq4_xs", cpu::Storage::iq4_xs, 256, 136, 32, 128, false, 8},
-    {"mxfp4", cpu::Storage::mxfp4, 32, 17, 32, 16, false, 5},
-    {"tq2_0", cpu::Storage::tq2_0, 256, 66, 256, 1, false, 2},
+    {"q8_0", cpu::Storage::q8_0, 32, 128, false, 8},     {"q4_0", cpu::Storage::q4_0, 32, 8, false, 4},
+    {"q4_1", cpu::Storage::q4_1, 32, 0, true, 4},        {"q5_0", cpu::Storage::q5_0, 32, 16, false, 5},
+    {"q5_1", cpu::Storage::q5_1, 32, 0, true, 5},        {"q2_k", cpu::Storage::q2_k, 16, 0, true, 2},
+    {"q3_k", cpu::Storage::q3_k, 16, 4, false, 3},       {"q4_k", cpu::Storage::q4_k, 32, 0, true, 4},
+    {"q5_k", cpu::Storage::q5_k, 32, 0, true, 5},        {"q6_k", cpu::Storage::q6_k, 16, 32, false, 6},
+    {"iq4_nl", cpu::Storage::iq4_nl, 32, 128, false, 8}, {"iq4_xs", cpu::Storage::iq4_xs, 32, 128, false, 8},
+    {"mxfp4", cpu::Storage::mxfp4, 32, 16, false, 5},    {"tq2_0", cpu::Storage::tq2_0, 256, 1, false, 2},
 };
 
 const BlockRow* block_row(std::string_view name) {
@@ -43,16 +37,17 @@ const BlockRow* block_row(std::string_view name) {
   return found == std::end(kBlockRows) ? nullptr : found;
 }
 
-void block_parts(const BlockRow& row, cpu::StoredMatrix& m) {
+void block_parts(const BlockRow& row, const StoredTensor& tensor, cpu::StoredMatrix& m) {
+  const GgmlTypeRow& type = *ggml_type_row(static_cast<int32_t>(tensor.format->parts(tensor.shape).front().type));
   m.storage = row.storage;
-  m.row_bytes = m.cols / row.weights * row.bytes;
+  m.block_weights = type.block_weights;
+  m.block_bytes = type.block_bytes;
+  m.row_bytes = m.cols / m.block_weights * m.block_bytes;
   m.group = row.group;
   m.groups = m.cols / row.group;
   m.offset = row.offset;
   m.has_minimum = row.minimum;
   m.bits = row.bits;
-  m.block_weights = row.weights;
-  m.block_bytes = row.bytes;
 }
 
 void grid_parts(const GridFormat& format, const StoredTensor& tensor, cpu::StoredMatrix& m,
@@ -169,7 +164,7 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
   else if (name == "bf16")
     dense(Storage::bf16, 2);
   else if (const BlockRow* row = block_row(name))
-    block_parts(*row, m);
+    block_parts(*row, tensor, m);
   else if (tensor.format->pattern())
     decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))

@@ -103,6 +103,20 @@ TEST_F(OddNumbers, TwoTokensOfCalibration) {
   }
 }
 
+// `work` fails because of a number in that tensor, and writes nothing.
+template <class Work>
+void expect_named(const Work& work, const std::string& tensor, const std::filesystem::path& output) {
+  try {
+    work();
+    ADD_FAILURE() << output << " was made";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::numeric) << error.what();
+    EXPECT_NE(error.where().find(tensor), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(output));
+  std::filesystem::remove_all(output.string() + ".journal");
+}
+
 // Whoever stumbles over a weight that is no number says in which tensor it is, not where its trace was found first.
 TEST_F(OddNumbers, WeightsThatAreNotFiniteAreNamed) {
   for (const auto& [tensor, named] : {std::pair("model.layers.1.mlp.up_proj.weight", "blk.1.ffn_up.weight"),
@@ -115,28 +129,12 @@ TEST_F(OddNumbers, WeightsThatAreNotFiniteAreNamed) {
         if (preset == std::string("rtn-3") && named == std::string("blk.0.attn_norm.weight")) continue;  // never looks at it
         SCOPED_TRACE(std::string(preset) + " " + tensor);
         const CompressRequest job = request(preset_recipe(preset), "out.gguf");
-        try {
-          run(job);
-          ADD_FAILURE() << "was made";
-        } catch (const Error& error) {
-          EXPECT_EQ(error.kind(), ErrorKind::numeric) << error.what();
-          EXPECT_NE(error.where().find(named), std::string::npos) << error.where();
-        }
-        EXPECT_FALSE(std::filesystem::exists(job.output));
-        std::filesystem::remove_all(job.output.string() + ".journal");
+        expect_named([&] { run(job); }, named, job.output);
       }
       write_file(folder_ / "text.txt", tests::toy_text(7, 9000), true);
       const TuneRequest training = tests::toy_tuning(model_, model_, folder_, "tuned.gguf", 1024);
       SilentProgress silent;
-      try {
-        tune(training, silent);
-        ADD_FAILURE() << "was trained";
-      } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::numeric) << error.what();
-        EXPECT_NE(error.where().find(named), std::string::npos) << error.what();
-      }
-      EXPECT_FALSE(std::filesystem::exists(training.output));
-      std::filesystem::remove_all(training.output.string() + ".journal");
+      expect_named([&] { tune(training, silent); }, named, training.output);
     }
 }
 

@@ -28,40 +28,31 @@ HWY_INLINE hn::Vec<Bytes32> WhereBits(hn::Vec<Bytes32> v, hn::Vec<Bytes32> mask,
 
 // ---- blocks of 32 weights ----
 
-template <Storage kStorage>
-struct Block32;  // bytes of a block, where the codes begin, whether there is a minimum (else codes are shifted)
-template <>
-struct Block32<Storage::q8_0> {
-  static constexpr size_t bytes = 34, codes = 2;
-  static constexpr bool minimum = false;
+struct Block32 {
+  size_t bytes, codes;  // where the codes begin
+  bool minimum;         // false: codes are shifted
 };
-template <>
-struct Block32<Storage::q4_0> {
-  static constexpr size_t bytes = 18, codes = 2;
-  static constexpr bool minimum = false;
-};
-template <>
-struct Block32<Storage::q4_1> {
-  static constexpr size_t bytes = 20, codes = 4;
-  static constexpr bool minimum = true;
-};
-template <>
-struct Block32<Storage::q5_0> {
-  static constexpr size_t bytes = 22, codes = 6;
-  static constexpr bool minimum = false;
-};
-template <>
-struct Block32<Storage::q5_1> {
-  static constexpr size_t bytes = 24, codes = 8;
-  static constexpr bool minimum = true;
-};
+constexpr Block32 block32(Storage storage) {
+  switch (storage) {
+    case Storage::q8_0:
+      return {34, 2, false};
+    case Storage::q4_0:
+      return {18, 2, false};
+    case Storage::q4_1:
+      return {20, 4, true};
+    case Storage::q5_0:
+      return {22, 6, false};
+    default:
+      return {24, 8, true};  // q5_1
+  }
+}
 
 // The block's 32 unsigned codes in order.
 template <Storage kStorage>
 HWY_INLINE hn::Vec<Bytes32> BlockCodes(const uint8_t* block) {
   const Bytes32 d;
   const Bytes16 half;
-  const uint8_t* from = block + Block32<kStorage>::codes;
+  const uint8_t* from = block + block32(kStorage).codes;
   if constexpr (kStorage == Storage::q8_0) {
     return hn::Xor(hn::LoadU(d, from), hn::Set(d, uint8_t{128}));
   } else {
@@ -88,7 +79,7 @@ template <Storage kStorage>
 HWY_INLINE hn::Vec<Eight> BlockHalves(const uint8_t* block) {
   const Eight d;
   const hn::Rebind<hwy::float16_t, Eight> dh;
-  if constexpr (Block32<kStorage>::minimum)
+  if constexpr (block32(kStorage).minimum)
     return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint32_t>(), Load32(block))));
   else
     return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint16_t>(), Load16(block))));
@@ -97,7 +88,7 @@ HWY_INLINE hn::Vec<Eight> BlockHalves(const uint8_t* block) {
 template <Storage kStorage, bool kWide>
 HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
                           float* HWY_RESTRICT out) {
-  using Block = Block32<kStorage>;
+  constexpr Block32 kBlock = block32(kStorage);
   const Eight d;
   const EightInts di;
   const hn::RebindToSigned<Bytes32> ds8;
@@ -111,15 +102,15 @@ HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const
     hn::Vec<Eight> sum[2] = {hn::Zero(d), hn::Zero(d)}, shift = hn::Zero(d);
     const auto step = [&](size_t b, size_t which_sum) HWY_ATTR {
       auto start = hn::Zero(di);
-      if constexpr (!Block::minimum) start = hn::LoadU(di, starts + 8 * b);
+      if constexpr (!kBlock.minimum) start = hn::LoadU(di, starts + 8 * b);
       const auto integer = Dot4<kWide>(di, start, BlockCodes<kStorage>(block), hn::LoadU(ds8, codes + 32 * b));
       auto scale = BlockHalves<kStorage>(block);
-      if constexpr (Block::minimum) {
+      if constexpr (kBlock.minimum) {
         shift = hn::MulAdd(scale, hn::Set(d, sums[b]), shift);  // odd lanes
         scale = hn::DupEven(scale);
       }
       sum[which_sum] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, integer), hn::Set(d, scales[b])), scale, sum[which_sum]);
-      block += Block::bytes;
+      block += kBlock.bytes;
     };
     size_t b = 0;
     for (; b + 2 <= blocks; b += 2) {
@@ -128,40 +119,31 @@ HWY_INLINE void BlockRows(const StoredMatrix& m, size_t begin, size_t end, const
     }
     if (b < blocks) step(b, 0);
     float result = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum[0], sum[1])));
-    if constexpr (Block::minimum) result += hn::GetLane(hn::DupOdd(shift));
+    if constexpr (kBlock.minimum) result += hn::GetLane(hn::DupOdd(shift));
     out[row - begin] = result;
   }
 }
 
 // ---- blocks of 256 weights ----
 
-template <Storage kStorage>
-struct Block256;  // bytes of a block, weights that share a scale, whether there are minima (else codes are shifted)
-template <>
-struct Block256<Storage::q2_k> {
-  static constexpr size_t bytes = 84, group = 16;
-  static constexpr bool minimum = true;
+struct Block256 {
+  size_t bytes, group;  // weights that share a scale
+  bool minimum;         // false: codes are shifted
 };
-template <>
-struct Block256<Storage::q3_k> {
-  static constexpr size_t bytes = 110, group = 16;
-  static constexpr bool minimum = false;
-};
-template <>
-struct Block256<Storage::q4_k> {
-  static constexpr size_t bytes = 144, group = 32;
-  static constexpr bool minimum = true;
-};
-template <>
-struct Block256<Storage::q5_k> {
-  static constexpr size_t bytes = 176, group = 32;
-  static constexpr bool minimum = true;
-};
-template <>
-struct Block256<Storage::q6_k> {
-  static constexpr size_t bytes = 210, group = 16;
-  static constexpr bool minimum = false;
-};
+constexpr Block256 block256(Storage storage) {
+  switch (storage) {
+    case Storage::q2_k:
+      return {84, 16, true};
+    case Storage::q3_k:
+      return {110, 16, false};
+    case Storage::q4_k:
+      return {144, 32, true};
+    case Storage::q5_k:
+      return {176, 32, true};
+    default:
+      return {210, 16, false};  // q6_k
+  }
+}
 
 // Codes of weights 32 k .. 32 k + 31 of a block.
 template <Storage kStorage, size_t k>
@@ -189,8 +171,8 @@ HWY_INLINE hn::Vec<Bytes32> SuperCodes(const uint8_t* block) {
 template <Storage kStorage>
 HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const QuantizedRows& x, size_t which,
                           float* HWY_RESTRICT out) {
-  using Block = Block256<kStorage>;
-  constexpr size_t groups = 256 / Block::group;
+  constexpr Block256 kBlock = block256(kStorage);
+  constexpr size_t groups = 256 / kBlock.group;
   const Eight d;
   const EightInts di;
   const hn::RebindToSigned<Bytes32> ds8;
@@ -208,20 +190,20 @@ HWY_INLINE void SuperRows(const StoredMatrix& m, size_t begin, size_t end, const
     const float* HWY_RESTRICT scales = x.scales + which * all;
     const float* HWY_RESTRICT sums = x.sums + which * all;
     hn::Vec<Eight> sum[2] = {hn::Zero(d), hn::Zero(d)}, shift = hn::Zero(d);
-    for (size_t b = 0; b < m.groups; b += groups, block += Block::bytes) {
+    for (size_t b = 0; b < m.groups; b += groups, block += kBlock.bytes) {
       HWY_ALIGN float scale[16], minimum[16], product[16];
       BlockParameters<kStorage>(block, scale, minimum);
       HWY_UNROLL(2)
       for (size_t g = 0; g < groups; g += 8) {
         hn::Store(hn::Mul(hn::Load(d, scale + g), hn::LoadU(d, scales + b + g)), d, product + g);
-        if constexpr (Block::minimum) shift = hn::MulAdd(hn::Load(d, minimum + g), hn::LoadU(d, sums + b + g), shift);
+        if constexpr (kBlock.minimum) shift = hn::MulAdd(hn::Load(d, minimum + g), hn::LoadU(d, sums + b + g), shift);
       }
       [&]<size_t... i>(std::index_sequence<i...>) HWY_ATTR {
         const auto step = [&](size_t at, hn::Vec<Bytes32> weights) HWY_ATTR {
           auto start = hn::Zero(di);
-          if constexpr (!Block::minimum) start = hn::LoadU(di, starts + 8 * at);
+          if constexpr (!kBlock.minimum) start = hn::LoadU(di, starts + 8 * at);
           const auto integer = Dot4<false>(di, start, weights, hn::LoadU(ds8, codes + 32 * at));
-          const auto by = Block::group == 32 ? hn::Set(d, product[at])
+          const auto by = kBlock.group == 32 ? hn::Set(d, product[at])
                                              : hn::TableLookupLanes(hn::Load(d, product + 8 * (at / 4)), lanes[at % 4]);
           sum[at % 2] = hn::MulAdd(hn::ConvertTo(d, integer), by, sum[at % 2]);
         };

@@ -31,7 +31,7 @@ using Sixteen = hn::Vec<Bytes16>;
 
 HWY_INLINE Sixteen LowNibbles(Sixteen v) { return hn::And(v, hn::Set(Bytes16(), uint8_t{15})); }
 HWY_INLINE Sixteen HighNibbles(Sixteen v) { return LowNibbles(hn::ShiftRight<4>(v)); }
-// `value` where any bit of v & mask is set, else 0.
+// `value` where all bits of `mask` are set in v, else 0.
 HWY_INLINE Sixteen WhereBit(Sixteen v, Sixteen mask, uint8_t value) {
   const Bytes16 d;
   return hn::IfThenElseZero(hn::Eq(hn::And(v, mask), mask), hn::Set(d, value));
@@ -227,7 +227,7 @@ HWY_INLINE void SignedSixBitScales(const uint8_t* b, float d, float* HWY_RESTRIC
   ScaledIntegers(integers, 16, d, scale);
 }
 
-// Scales, and minima where the type has them, of a block of 256.
+// Scales, and minima where the type has them, of a block.
 template <Storage kStorage>
 HWY_INLINE void BlockParameters(const uint8_t* b, float* HWY_RESTRICT scale, float* HWY_RESTRICT minimum) {
   const auto half = [](const uint8_t* at) { return half_to_float(Load16(at)); };
@@ -240,60 +240,58 @@ HWY_INLINE void BlockParameters(const uint8_t* b, float* HWY_RESTRICT scale, flo
     SignedSixBitScales(b + 96, half(b + 108), scale);
   } else if constexpr (kStorage == Storage::q4_k || kStorage == Storage::q5_k) {
     SixBitParameters(b + 4, half(b), half(b + 2), scale, minimum);
-  } else {
-    static_assert(kStorage == Storage::q6_k);
+  } else if constexpr (kStorage == Storage::q6_k) {
     ScaledIntegers(reinterpret_cast<const int8_t*>(b + 192), 16, half(b + 208), scale);
+  } else if constexpr (kStorage == Storage::iq4_xs) {
+    const uint32_t low = Load32(b + 4), high = Load16(b + 2);
+    int8_t integers[8];
+    for (size_t k = 0; k < 8; ++k)
+      integers[k] = static_cast<int8_t>(static_cast<int>((low >> (4 * k) & 15) | (high >> (2 * k) & 3) << 4) - 32);
+    ScaledIntegers(integers, 8, half(b), scale);
+  } else if constexpr (kStorage == Storage::mxfp4) {
+    // 2^(e - 127) / 2, since the codes are twice the values; the two smallest are subnormal floats.
+    const uint32_t bits = b[0] < 2 ? 0x00200000u << b[0] : (uint32_t{b[0]} - 1) << 23;
+    std::memcpy(scale, &bits, 4);
+  } else {
+    static_assert(kStorage == Storage::tq2_0);
+    *scale = half(b + 64);
   }
 }
 
+template <Storage kStorage>
+HWY_INLINE void RowOfBlocks(const StoredMatrix& m, const uint8_t* row, float* HWY_RESTRICT scale) {
+  const size_t blocks = m.cols / m.block_weights, groups = m.groups / blocks;
+  for (size_t b = 0; b < blocks; ++b)
+    BlockParameters<kStorage>(row + b * m.block_bytes, scale + b * groups, scale + m.groups + b * groups);
+}
+
 inline void GgmlParameters(const StoredMatrix& m, const uint8_t* row, float* HWY_RESTRICT scale) {
-  const size_t n = m.groups, bytes = m.block_bytes, blocks = m.cols / m.block_weights, per_block = n / blocks;
-  float* HWY_RESTRICT minimum = scale + n;
-  const auto half = [](const uint8_t* at) { return half_to_float(Load16(at)); };
-  const auto each = [&](const auto& body) HWY_ATTR {
-    for (size_t b = 0; b < blocks; ++b) body(row + b * bytes, scale + b * per_block, minimum + b * per_block);
-  };
   switch (m.storage) {
     case Storage::q8_0:
     case Storage::q4_0:
     case Storage::q5_0:
     case Storage::iq4_nl:
-      return StridedHalves(row, bytes, n, scale);
+      return StridedHalves(row, m.block_bytes, m.groups, scale);
     case Storage::q4_1:
     case Storage::q5_1:
-      StridedHalves(row, bytes, n, scale);
-      return StridedHalves(row + 2, bytes, n, minimum);
+      StridedHalves(row, m.block_bytes, m.groups, scale);
+      return StridedHalves(row + 2, m.block_bytes, m.groups, scale + m.groups);
     case Storage::q2_k:
-      return each([](const uint8_t* b, float* s, float* m_out)
-                      HWY_ATTR { BlockParameters<Storage::q2_k>(b, s, m_out); });
+      return RowOfBlocks<Storage::q2_k>(m, row, scale);
     case Storage::q3_k:
-      return each([](const uint8_t* b, float* s, float* m_out)
-                      HWY_ATTR { BlockParameters<Storage::q3_k>(b, s, m_out); });
+      return RowOfBlocks<Storage::q3_k>(m, row, scale);
     case Storage::q4_k:
-      return each([](const uint8_t* b, float* s, float* m_out)
-                      HWY_ATTR { BlockParameters<Storage::q4_k>(b, s, m_out); });
+      return RowOfBlocks<Storage::q4_k>(m, row, scale);
     case Storage::q5_k:
-      return each([](const uint8_t* b, float* s, float* m_out)
-                      HWY_ATTR { BlockParameters<Storage::q5_k>(b, s, m_out); });
+      return RowOfBlocks<Storage::q5_k>(m, row, scale);
     case Storage::q6_k:
-      return each([](const uint8_t* b, float* s, float* m_out)
-                      HWY_ATTR { BlockParameters<Storage::q6_k>(b, s, m_out); });
+      return RowOfBlocks<Storage::q6_k>(m, row, scale);
     case Storage::iq4_xs:
-      return each([&](const uint8_t* b, float* s, float*) HWY_ATTR {
-        const uint32_t low = Load32(b + 4), high = Load16(b + 2);
-        int8_t integers[8];
-        for (size_t k = 0; k < 8; ++k)
-          integers[k] = static_cast<int8_t>(static_cast<int>((low >> (4 * k) & 15) | (high >> (2 * k) & 3) << 4) - 32);
-        ScaledIntegers(integers, 8, half(b), s);
-      });
+      return RowOfBlocks<Storage::iq4_xs>(m, row, scale);
     case Storage::mxfp4:
-      return each([&](const uint8_t* b, float* s, float*) HWY_ATTR {
-        // 2^(e - 127) / 2, since the codes are twice the values; the two smallest are subnormal floats.
-        const uint32_t bits = b[0] < 2 ? 0x00200000u << b[0] : (uint32_t{b[0]} - 1) << 23;
-        std::memcpy(s, &bits, 4);
-      });
+      return RowOfBlocks<Storage::mxfp4>(m, row, scale);
     case Storage::tq2_0:
-      return each([&](const uint8_t* b, float* s, float*) HWY_ATTR { *s = half(b + 64); });
+      return RowOfBlocks<Storage::tq2_0>(m, row, scale);
     default:
       return;
   }
