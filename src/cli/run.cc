@@ -65,9 +65,17 @@ struct Speaker {
                   "a shorter prompt, or a larger --context");
   }
 
+  void need_rows(const std::vector<int32_t>& ids) const {
+    const auto past = [&](int32_t id) { return static_cast<uint64_t>(id) >= model->spec.vocabulary; };
+    if (const auto found = std::find_if(ids.begin(), ids.end(), past); tokenizer && found != ids.end())
+      throw Error(ErrorKind::input, "the prompt has a token that the model has no row for", tokenizer->piece(*found),
+                  fmt::format("id {} of {}", *found, model->spec.vocabulary), "a prompt without it");
+  }
+
   // Feeds what of `ids` the session does not hold yet, and answers.
   Answer answer(const std::vector<int32_t>& ids, const std::function<void(const std::string&)>& show) {
     need_room(ids.size());
+    need_rows(ids);
     const auto differing = std::mismatch(ids.begin(), ids.end(), history.begin(), history.end());
     // The last id is always fed again: its row is the one to sample from.
     const size_t common = std::min<size_t>(static_cast<size_t>(differing.first - ids.begin()), ids.size() - 1);

@@ -43,8 +43,8 @@ json replace(const std::string& from, const std::string& to) {
 }
 
 void add_byte_level(const TokenizerParts& parts, json& top) {
-  static const std::map<UnicodeForm, const char*> kForms = {{UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"},
-                                                            {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
+  static const std::map<UnicodeForm, const char*> kForms = {
+      {UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"}, {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
   const auto form = kForms.find(parts.form);
   top["normalizer"] = form == kForms.end() ? json() : json{{"type", form->second}};
   top["pre_tokenizer"] = pre_tokenizer_of(parts.pre);
@@ -161,8 +161,8 @@ json added_tokens_of(const TokenizerParts& parts) {
 }  // namespace
 
 bool is_tokenizer_file(std::string_view name) noexcept {
-  constexpr std::string_view kNames[] = {"tokenizer.json",          "tokenizer_config.json",  "special_tokens_map.json",
-                                         "added_tokens.json",       "generation_config.json", "chat_template.jinja"};
+  constexpr std::string_view kNames[] = {"tokenizer.json",    "tokenizer_config.json",  "special_tokens_map.json",
+                                         "added_tokens.json", "generation_config.json", "chat_template.jinja"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 

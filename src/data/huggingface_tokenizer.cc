@@ -324,8 +324,8 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
   const auto settle = [&](int32_t& named, int32_t put, const char* key) {
     if (put >= static_cast<int32_t>(parts.tokens.size())) return;  // refused later
     if (named >= 0 && named != put)
-      parts.notes.push_back("tokenizer.json's post_processor puts " + text_of_id(put) + " beside every text, and " + key +
-                            " is " + text_of_id(named) + ": a GGUF can say only the first");
+      parts.notes.push_back("tokenizer.json's post_processor puts " + text_of_id(put) + " beside every text, and " +
+                            key + " is " + text_of_id(named) + ": a GGUF can say only the first");
     named = put;
   };
   if (!parts.front.empty()) settle(parts.bos, parts.front[0], "bos_token");

@@ -58,9 +58,10 @@ json rope_scaling(const Model& model) {
             {"original_max_position_embeddings", rotary.original_context}};
   }
   if (kind == "yarn") {
-    scaling = {{"rope_type", "yarn"},
-               {"factor", shortest(model.metadata.number(prefix + "factor"))},
-               {"original_max_position_embeddings", model.metadata.unsigned_integer(prefix + "original_context_length")}};
+    scaling = {
+        {"rope_type", "yarn"},
+        {"factor", shortest(model.metadata.number(prefix + "factor"))},
+        {"original_max_position_embeddings", model.metadata.unsigned_integer(prefix + "original_context_length")}};
     for (const char* beta : {"beta_fast", "beta_slow"})
       if (model.metadata.has(prefix + "yarn_" + beta))
         scaling[beta] = shortest(model.metadata.number(prefix + "yarn_" + beta));
@@ -77,7 +78,8 @@ json rope_scaling(const Model& model) {
     return divisors[0] == 1 ? json() : json{{"rope_type", "linear"}, {"factor", shortest(divisors[0])}};
   if (const auto found = llama3_scaling(rotary)) return *found;
   throw Error(ErrorKind::input, "the divisors of the rotary frequencies are not those of a known scaling",
-              model.path.string() + ": tensor rope_freqs.weight", {}, "config.json can say linear, llama3, yarn, longrope");
+              model.path.string() + ": tensor rope_freqs.weight", {},
+              "config.json can say linear, llama3, yarn, longrope");
 }
 
 void add_rotary(const Model& model, const Family& family, json& config) {
