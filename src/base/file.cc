@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/lfs.h"
 
 namespace whit {
 namespace {
@@ -18,7 +19,8 @@ namespace {
 [[noreturn]] void fail_io(const std::string& what, const std::filesystem::path& path, int error) {
   std::string hint;
   if (error == ENOSPC || error == EDQUOT) hint = "free some space and run the same command again";
-  if (error == EACCES || error == EPERM || error == EROFS) hint = "choose a folder that you may write to, or check the permissions";
+  if (error == EACCES || error == EPERM || error == EROFS)
+    hint = "choose a folder that you may write to, or check the permissions";
   if (error == ENOENT) hint = "check the path";
   throw Error(ErrorKind::io, what, path.string(), std::strerror(error), hint);
 }
@@ -34,7 +36,8 @@ uint64_t regular_size(int fd, const std::filesystem::path& path) {
   struct stat status;
   if (::fstat(fd, &status) != 0) fail_io("cannot read the file", path, errno);
   if (!S_ISREG(status.st_mode))
-    throw Error(ErrorKind::io, "not a regular file", path.string(), S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+    throw Error(ErrorKind::io, "not a regular file", path.string(),
+                S_ISDIR(status.st_mode) ? "a folder" : "a special file");
   return static_cast<uint64_t>(status.st_size);
 }
 
@@ -58,6 +61,15 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "--force overwrites it");
 }
 
+void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path) {
+  if (!is_lfs_pointer(content)) return;
+  const size_t at = content.find("\nsize ");
+  const std::string_view size = at == content.npos ? "" : content.substr(at + 6, content.find('\n', at + 1) - at - 6);
+  throw Error(ErrorKind::input, "the file is a Git LFS pointer, not the file that it stands for", path.string(),
+              size.empty() ? "" : fmt::format("{} bytes in place of {}", content.size(), size.substr(0, 20)),
+              "`git lfs pull` in its folder fetches the file");
+}
+
 constexpr size_t kBuffer = 1 << 20;
 
 // What a writer of this target left behind that was killed: its lock went with it.
@@ -73,6 +85,10 @@ void remove_abandoned(const std::filesystem::path& path) {
 
 }  // namespace
 
+bool is_lfs_pointer(std::string_view content) {
+  return content.size() <= 1024 && content.starts_with("version https://git-lfs.github.com/spec/");
+}
+
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) fail_io("cannot open the file", path, errno);
@@ -83,6 +99,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
     void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
     if (address == MAP_FAILED) fail_io("cannot map the file into memory", path, errno);
     result->bytes_ = {static_cast<const std::byte*>(address), size};
+    refuse_lfs_pointer({static_cast<const char*>(address), size}, path);
   }
   return result;
 }
@@ -110,17 +127,16 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit) {
     done += static_cast<size_t>(count);
   }
   content.resize(done);
+  refuse_lfs_pointer(content, path);
   return content;
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path, bool overwrite)
-    : path_(std::move(path)),
-      temporary_(path_.string() + fmt::format(".tmp-{}", ::getpid())),
-      overwrite_(overwrite) {
+    : path_(std::move(path)), temporary_(path_.string() + fmt::format(".tmp-{}", ::getpid())), overwrite_(overwrite) {
   if (!overwrite_ && std::filesystem::exists(std::filesystem::symlink_status(path_))) fail_exists(path_);
   remove_abandoned(path_);
   // Another process that looks for abandoned files may take the new one away before it is locked; then once more.
-  for (struct stat status {}; status.st_nlink == 0;) {
+  for (struct stat status{}; status.st_nlink == 0;) {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (descriptor_ < 0) fail_io("cannot create the output", path_, errno);

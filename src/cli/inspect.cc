@@ -151,7 +151,7 @@ std::string inspect_text(const Model& model) {
   }
   if (model.file_bytes >= tensor_bytes) {
     const uint64_t rest = model.file_bytes - tensor_bytes;
-    table.add({"header, padding", "", "", format_count(rest), "",
+    table.add({"header, padding, unread", "", "", format_count(rest), "",
                fmt::format("{:.1f} %", 100 * static_cast<double>(rest) / whole), ""});
   }
   return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
