@@ -168,6 +168,11 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   for (const char* name :
        {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
     if (std::filesystem::exists(path / name)) model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
+  if (const auto more = path / "additional_chat_templates"; std::filesystem::is_directory(more))
+    for (const auto& entry : std::filesystem::directory_iterator(more))
+      if (entry.path().extension() == ".jinja")
+        model->tokenizer_files["additional_chat_templates/" + entry.path().filename().string()] =
+            read_file(entry.path(), kLargestTokenizer);
   describe(*model);
   return model;
 }
