@@ -90,6 +90,18 @@ std::string paper_table(const Model& model) {
   return "\n" + text_table(table);
 }
 
+// Whether a chat template can be read, and what is wrong with it.
+std::string chat_text(const std::string& name, const std::string& jinja) {
+  const std::string named = name == "default" ? "template" : "template " + name;
+  try {
+    const ChatTemplate chat(jinja);
+    return fmt::format("{}, {} bytes{}{}", named, format_count(jinja.size()), chat.reads("tools") ? ", tools" : "",
+                       chat.thinking_switches().empty() ? "" : ", a switch for thinking");
+  } catch (const Error& error) {
+    return fmt::format("{} not usable: {} ({}: {})", named, error.message(), error.where(), error.found());
+  }
+}
+
 std::string inspect_text(const Model& model) {
   const ModelSpec& spec = model.spec;
   std::string out;
@@ -109,10 +121,9 @@ std::string inspect_text(const Model& model) {
   try {
     const auto tokenizer = load_tokenizer(model);
     line("tokenizer", tokenizer->kind());
-    const std::string jinja = tokenizer->chat_template();
-    line("chat", jinja.empty()                    ? "no template"
-                 : recognise_chat_template(jinja) ? "template recognised"
-                                                  : "template not recognised");
+    const auto templates = tokenizer->chat_templates();
+    if (templates.empty()) line("chat", "no template");
+    for (const auto& [name, jinja] : templates) line("chat", chat_text(name, jinja));
   } catch (const Error& error) {
     line("tokenizer", "not usable: " + error.message());
   }

@@ -27,7 +27,8 @@ constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
 constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
 constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
 constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
-constexpr char kChatTemplate[] = "tokenizer.chat_template";
+constexpr char kChatTemplate[] = "tokenizer.chat_template";    // the default one; .NAME: the others
+constexpr char kChatTemplates[] = "tokenizer.chat_templates";  // string array, names of the others
 // Ours.
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
 constexpr char kForm[] = "tokenizer.whit.unicode_form";             // string, see kFormNames
@@ -171,6 +172,21 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
   }
 }
 
+// Chat templates, and the special tokens that they read by name.
+void read_chat(const KeyValues& metadata, TokenizerParts& parts) {
+  if (const std::string jinja = metadata.string(kChatTemplate, ""); !jinja.empty()) parts.chat_templates["default"] = jinja;
+  if (const auto* names = metadata.array<std::string>(kChatTemplates))
+    for (const std::string& name : *names)
+      parts.chat_templates[name] = metadata.string(std::string(kChatTemplate) + "." + name);
+  const std::pair<const char*, int32_t> tokens[] = {{"bos_token", parts.bos},
+                                                    {"eos_token", parts.eos},
+                                                    {"unk_token", parts.unknown},
+                                                    {"pad_token", parts.padding}};
+  for (const auto& [name, id] : tokens)
+    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size())
+      parts.special_tokens[name] = parts.tokens[static_cast<size_t>(id)];
+}
+
 }  // namespace
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata) {
@@ -235,7 +251,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   if (const int32_t eom = token_id(metadata, kEom); eom >= 0) parts.ends.push_back(eom);
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
-  parts.chat_template = metadata.string(kChatTemplate, "");
+  read_chat(metadata, parts);
   return parts;
 }
 
@@ -294,7 +310,12 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   keys.set(kAddEos, !parts.back.empty());
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
                                 parts.space_prefix != SpacePrefix::never_unmarked);
-  if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
+  std::vector<std::string> named;
+  for (const auto& [name, jinja] : parts.chat_templates) {
+    if (name != "default") named.push_back(name);
+    keys.set(name == "default" ? kChatTemplate : std::string(kChatTemplate) + "." + name, jinja);
+  }
+  if (!named.empty()) keys.set(kChatTemplates, std::move(named));
 
   const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));

@@ -174,7 +174,12 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
       {"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
   for (const auto& [key, id] : named)
     if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
-  if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
+  if (parts.chat_templates.size() == 1 && parts.chat_templates.contains("default")) {
+    config["chat_template"] = parts.chat_templates.at("default");
+  } else if (!parts.chat_templates.empty()) {
+    for (const auto& [name, jinja] : parts.chat_templates)
+      config["chat_template"].push_back({{"name", name}, {"template", jinja}});
+  }
   const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
   return {{"tokenizer.json", text(top)}, {"tokenizer_config.json", text(config)}};
 }

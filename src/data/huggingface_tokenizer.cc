@@ -398,16 +398,41 @@ std::vector<int32_t> ids_under(const json& config, const char* key, const std::s
   return ids;
 }
 
-std::string chat_template_in(const json& config, const std::string& file) {
+// One template or several by name, in tokenizer_config.json, or files of their own, which outdo it.
+std::map<std::string, std::string> chat_templates_in(const json& config,
+                                                     const std::map<std::string, std::string>& files) {
+  constexpr std::string_view kFolder = "additional_chat_templates/", kEnd = ".jinja";
+  std::map<std::string, std::string> found;
+  for (const auto& [name, text] : files) {
+    if (name == "chat_template.jinja") found["default"] = text;
+    if (name.starts_with(kFolder) && name.ends_with(kEnd))
+      found[name.substr(kFolder.size(), name.size() - kFolder.size() - kEnd.size())] = text;
+  }
   const json& value = member(config, "chat_template");
-  if (value.is_null()) return {};
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) refuse("a chat template is a string or a list", file + ": chat_template", value);
-  // Several by name: the default one.
-  for (const json& item : value)
-    if (member(item, "name") == json("default") && member(item, "template").is_string())
-      return member(item, "template").get<std::string>();
-  return {};
+  if (!found.empty() || value.is_null()) return found;
+  if (value.is_string()) return {{"default", value.get<std::string>()}};
+  const std::string where = "tokenizer_config.json: chat_template";
+  if (!value.is_array()) refuse("a chat template is a string or a list", where, value);
+  for (const json& item : value) {
+    const json &name = member(item, "name"), &text = member(item, "template");
+    if (!name.is_string() || !text.is_string()) refuse("a chat template of a list has a name and a text", where, item);
+    found[name.get<std::string>()] = text.get<std::string>();
+  }
+  return found;
+}
+
+// As transformers' special_tokens_map has them.
+std::map<std::string, std::string> special_tokens_in(const json& config, const json& map) {
+  std::map<std::string, std::string> found;
+  for (const char* name :
+       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    for (const json* from : {&config, &map}) {
+      const json* value = &member(*from, name);
+      if (value->is_object()) value = &member(*value, "content");
+      if (!found.contains(name) && value->is_string()) found[name] = value->get<std::string>();
+    }
+  }
+  return found;
 }
 
 // What the files beside tokenizer.json say: BOS, EOS, ends of answers, the chat template.
@@ -436,10 +461,8 @@ void read_side_files(const std::map<std::string, std::string>& files, TokenizerP
   }
   for (const AddedToken& token : parts.added)
     if (token.content == "<|eot_id|>" && token.special && token.id != parts.eos) parts.eot = token.id;
-  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
-    parts.chat_template = jinja->second;
-  else
-    parts.chat_template = chat_template_in(tokenizer, "tokenizer_config.json");
+  parts.chat_templates = chat_templates_in(tokenizer, files);
+  parts.special_tokens = special_tokens_in(tokenizer, map);
 }
 
 }  // namespace

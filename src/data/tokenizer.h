@@ -30,7 +30,11 @@ class Tokenizer {
   virtual int32_t bos() const noexcept = 0;        // the id that add_special puts first, -1: none
   virtual std::vector<int32_t> ends() const = 0;   // ids that end an answer: eos, eot, ...
   virtual bool is_special(int32_t id) const noexcept = 0;
-  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has none
+  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has no default one
+  // All that the model has, by name; chat_template() is "default".
+  virtual std::map<std::string, std::string> chat_templates() const = 0;
+  // "bos_token" ... and their texts, as a chat template reads them.
+  virtual std::map<std::string, std::string> special_tokens() const = 0;
   virtual std::string kind() const = 0;           // for people: "byte-level BPE, smollm, 49152 tokens"
 };
 

@@ -51,7 +51,8 @@ struct TokenizerParts {
   int32_t unknown = -1, bos = -1, eos = -1, eot = -1, padding = -1;
   std::vector<int32_t> front, back;  // put around a text by add_special
   std::vector<int32_t> ends;         // ids that end an answer
-  std::string chat_template;
+  std::map<std::string, std::string> chat_templates;  // Jinja by name, "default" among them
+  std::map<std::string, std::string> special_tokens;  // "bos_token" ... and their texts
 };
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata);

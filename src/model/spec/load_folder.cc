@@ -227,6 +227,11 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
     }
   if (std::filesystem::exists(path / "adapter_config.json"))
     model->notes.push_back("the folder also holds an adapter (adapter_config.json): it is not applied");
+  if (const auto more = path / "additional_chat_templates"; std::filesystem::is_directory(more))
+    for (const auto& entry : std::filesystem::directory_iterator(more))
+      if (entry.path().extension() == ".jinja")
+        model->tokenizer_files["additional_chat_templates/" + entry.path().filename().string()] =
+            read_file(entry.path(), kLargestTokenizer);
   describe(*model);
   return model;
 }
