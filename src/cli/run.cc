@@ -46,13 +46,15 @@ struct Speaker {
 
   Speaker(const RunOptions& options, Terminal& terminal)
       : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads), sampler(options.sampler) {
-    if (options.ids.empty()) tokenizer = load_tokenizer(*model);
+    if (options.ids.empty()) tokenizer = load_tokenizer(*model, terminal);
     context = session_context(*model, options.context, default_context);
     scorer = open_scorer(model, pool, options.executor);
     session = scorer->open(context);
     generate_options.limit = static_cast<uint64_t>(options.limit);
     generate_options.stops = options.stops;
-    if (tokenizer) generate_options.ends = tokenizer->ends();
+    if (!tokenizer) return;
+    generate_options.ends = tokenizer->ends();
+    for (const std::string& stop : tokenizer->stop_strings()) generate_options.stops.push_back(stop);
   }
 
   void need_room(size_t tokens) const {
@@ -62,9 +64,17 @@ struct Speaker {
                   "a shorter prompt, or a larger --context");
   }
 
+  void need_rows(const std::vector<int32_t>& ids) const {
+    const auto past = [&](int32_t id) { return static_cast<uint64_t>(id) >= model->spec.vocabulary; };
+    if (const auto found = std::find_if(ids.begin(), ids.end(), past); tokenizer && found != ids.end())
+      throw Error(ErrorKind::input, "the prompt has a token that the model has no row for", tokenizer->piece(*found),
+                  fmt::format("id {} of {}", *found, model->spec.vocabulary), "a prompt without it");
+  }
+
   // Feeds what of `ids` the session does not hold yet, and answers.
   Answer answer(const std::vector<int32_t>& ids, const std::function<void(const std::string&)>& show) {
     need_room(ids.size());
+    need_rows(ids);
     const auto differing = std::mismatch(ids.begin(), ids.end(), history.begin(), history.end());
     // The last id is always fed again: its row is the one to sample from.
     const size_t common = std::min<size_t>(static_cast<size_t>(differing.first - ids.begin()), ids.size() - 1);

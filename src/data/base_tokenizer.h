@@ -19,6 +19,8 @@ class BaseTokenizer : public Tokenizer {
   size_t vocabulary() const noexcept final { return parts_.tokens.size(); }
   int32_t bos() const noexcept final { return parts_.front.empty() ? -1 : parts_.front.front(); }
   std::vector<int32_t> ends() const final { return parts_.ends; }
+  std::vector<std::string> stop_strings() const final { return parts_.stop_strings; }
+  std::vector<std::string> notes() const final { return parts_.notes; }
   bool is_special(int32_t id) const noexcept final;
   std::string chat_template() const final {
     const auto found = parts_.chat_templates.find("default");
