@@ -53,7 +53,7 @@ void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = load_model(verb.model, load);
+  const ModelPtr model = load_model(verb.model, load, terminal);
   ThreadPool pool(verb.threads);
   const Converted converted =
       gguf ? write_gguf_model(*model, options, pool, terminal) : write_folder(*model, options, pool, terminal);

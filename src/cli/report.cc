@@ -102,7 +102,7 @@ Results gather(const CLI::App& app, const ReportOptions& options, Terminal& term
   Results results;
   if (!options.results.empty()) results = results_from(parse_json(options.results), options.results);
   for (const std::string& path : options.evals) add_rows(results, path, terminal);
-  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path), path));
+  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path, {}, terminal), path));
   for (const std::string& answer : options.answers) {
     const auto [model, file] = split_answer(answer);
     results.answers.push_back({model, read_file(file, most_json_bytes)});
