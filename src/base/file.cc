@@ -94,7 +94,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};  // a pipe is refused, not waited for
   if (file.fd < 0) fail_io("cannot open the file", path, errno);
   const struct stat status = status_of(file.fd, path);
-  if (!S_ISREG(status.st_mode)) fail_kind(path, status.st_mode, "this must be a file on a disk: it is mapped, not read");
+  if (!S_ISREG(status.st_mode))
+    fail_kind(path, status.st_mode, "this must be a file on a disk: it is mapped, not read");
   const auto size = static_cast<uint64_t>(status.st_size);
   std::shared_ptr<MappedFile> result(new MappedFile);
   result->path_ = path;

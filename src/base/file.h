@@ -40,8 +40,9 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit = uint64
 void remove_abandoned(const std::filesystem::path& path);
 
 // Writes to PATH.tmp-PID beside the target; commit() flushes, syncs, renames and syncs the folder.
-// A writer that is destroyed without commit() removes its temporary file, and so does a signal that ends the process; that of
-// a killed one goes with the next AtomicFile of that path. A symbolic link is followed. Every failure is ErrorKind::io and names path and reason (full disk, read-only folder); the target is untouched.
+// A writer that is destroyed without commit() removes its temporary file, and so does a signal that ends the process;
+// that of a killed one goes with the next AtomicFile of that path. A symbolic link is followed. Every failure is
+// ErrorKind::io and names path and reason (full disk, read-only folder); the target is untouched.
 class AtomicFile {
  public:
   // overwrite false: an existing target is ErrorKind::io, found before anything is written and again at commit.

@@ -54,7 +54,8 @@ Entry* add(const std::string& name, std::span<const std::byte> bytes, Entry::Sta
 Remembered::Remembered(const std::filesystem::path& path, std::span<const std::byte> bytes)
     : entry_(add(printable(path.string()), bytes, Entry::map)) {}
 
-Remembered::Remembered(const std::filesystem::path& temporary) : entry_(add(temporary.string(), {}, Entry::temporary)) {}
+Remembered::Remembered(const std::filesystem::path& temporary)
+    : entry_(add(temporary.string(), {}, Entry::temporary)) {}
 
 Remembered::~Remembered() {
   if (entry_) entry_->state = Entry::unused;

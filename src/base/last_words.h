@@ -1,6 +1,6 @@
-// What a signal handler must find when the process is about to end: which file is mapped where, and which outputs are not
-// finished. A handler reaches nothing but globals, so this table is one; its entries are added and taken away by the objects
-// that own a map or a temporary file.
+// What a signal handler must find when the process is about to end: which file is mapped where, and which outputs are
+// not finished. A handler reaches nothing but globals, so this table is one; its entries are added and taken away by
+// the objects that own a map or a temporary file.
 #pragma once
 
 #include <cstddef>

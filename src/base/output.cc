@@ -14,8 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMostLinks = 40;             // as Linux itself
-constexpr size_t kOwnEnding = 16;          // .tmp-PID, .journal
+constexpr int kMostLinks = 40;     // as Linux itself
+constexpr size_t kOwnEnding = 16;  // .tmp-PID, .journal
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
@@ -62,10 +62,12 @@ fs::path output_target(const fs::path& path, bool overwrite) {
     throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "--force overwrites it");
   const fs::path folder = folder_of(target);
   if (!fs::is_directory(folder, error))
-    refuse(path, fs::exists(folder, error) ? "its folder is a file" : "its folder does not exist", "check the path");
+    refuse(path, folder.string() + ": " + std::strerror(fs::exists(folder, error) ? ENOTDIR : ENOENT),
+           "check the path");
   if (::access(folder.c_str(), W_OK | X_OK) != 0)
     refuse(path, std::strerror(errno), "choose a folder that you may write to, or check the permissions");
-  if (target.filename().string().size() + kOwnEnding > NAME_MAX) refuse(path, std::strerror(ENAMETOOLONG), "a shorter name");
+  if (target.filename().string().size() + kOwnEnding > NAME_MAX)
+    refuse(path, std::strerror(ENAMETOOLONG), "a shorter name");
   return target;
 }
 

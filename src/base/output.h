@@ -6,8 +6,9 @@
 
 namespace whit {
 
-// The file that will be written: where `path` is a symbolic link, what it leads to. ErrorKind::io for what exists and may not
-// be overwritten, for folders, pipes and devices (also /dev/stdout), for a folder that is missing or cannot be written to.
+// The file that will be written: where `path` is a symbolic link, what it leads to. ErrorKind::io for what exists and
+// may not be overwritten, for folders, pipes and devices (also /dev/stdout), for a folder that is missing or cannot be
+// written to.
 std::filesystem::path output_target(const std::filesystem::path& path, bool overwrite);
 
 // ErrorKind::usage where `output` is one of `inputs`, by whatever name, or a file of an input folder (where a GGUF

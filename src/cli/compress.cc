@@ -31,7 +31,9 @@ constexpr int kThoroughTokens = 32768;
 
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
-  app.add_option("--data", o.data, "calibrate on: plain text (- is standard input), self (the original writes it) or self+FILE (default: the novels that set-up installed)");
+  app.add_option("--data", o.data,
+                 "calibrate on: plain text (- is standard input), self (the original writes it) or self+FILE (default: "
+                 "the novels that set-up installed)");
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
@@ -82,7 +84,8 @@ Recipe recipe_of(CompressOptions& o) {
 // Whether anything in the recipe looks at the calibration text.
 bool reads_text(const Recipe& recipe) {
   for (const Step& step : recipe.steps) {
-    if (const auto layerwise = step.options.find("layerwise"); layerwise != step.options.end() && *layerwise != "uniform")
+    if (const auto layerwise = step.options.find("layerwise");
+        layerwise != step.options.end() && *layerwise != "uniform")
       return true;
     switch (method_row(step.method).stage) {
       case Stage::importance:
@@ -110,11 +113,10 @@ std::filesystem::path data_file(const std::string& data) {
   return name == "self" || name == "novels" ? std::filesystem::path() : std::filesystem::path(name);
 }
 
-// What was asked for twice, or is read for nothing. Scripts give the same options to every recipe: one that reads no text is
-// told so, and the text is looked at all the same.
+// What was asked for twice, or is read for nothing. Scripts give the same options to every recipe: one that reads no
+// text is told so, and the text is looked at all the same.
 void check(const CLI::App& app, const CompressOptions& o, const Recipe& recipe, Terminal& terminal) {
-  if (o.thorough)
-    refuse_without_effect(app, {"--calibration-tokens"}, "--thorough says how many tokens");
+  if (o.thorough) refuse_without_effect(app, {"--calibration-tokens"}, "--thorough says how many tokens");
   if (o.json) refuse_without_effect(app, {"--explain"}, "--json prints all of it");
   if (const std::filesystem::path file = data_file(o.data); !file.empty()) read_text(file);
   if (reads_text(recipe)) return;

@@ -107,7 +107,8 @@ KeyValues gguf_metadata(const Model& model, Progress& progress) {
 
 std::filesystem::path shard_name(const std::filesystem::path& output, size_t number, size_t count) {
   if (count == 1) return output;
-  return output.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);  // as readers want it
+  return output.parent_path() /
+         fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);  // as readers want it
 }
 
 }  // namespace

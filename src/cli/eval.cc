@@ -153,8 +153,10 @@ void judge(const EvalOptions& options, Terminal& terminal) {
   }
   for (const EvalRow& row : rows)
     if (!std::isfinite(row.perplexity_half)) terminal.note(row.model + ": the perplexity is not finite");
-  if (std::any_of(opened.begin(), opened.end(), [&](const Opened& o) { return o.windows_hash != opened[0].windows_hash; }))
-    terminal.note("the models do not see the same tokens (other tokenizers or contexts): their perplexities cannot be compared");
+  if (std::any_of(opened.begin(), opened.end(),
+                  [&](const Opened& o) { return o.windows_hash != opened[0].windows_hash; }))
+    terminal.note(
+        "the models do not see the same tokens (other tokenizers or contexts): their perplexities cannot be compared");
   std::optional<EvalRow> base_row;
   if (base) base_row = row_of(*base, &*base, text, *judgements.base, common);
   if (options.json) {
@@ -208,7 +210,8 @@ void eval(const CLI::App& app, const EvalOptions& options, Terminal& terminal) {
   refuse_without_effect(app, {"--text", "--against", "--context", "--chunks", "--json", "--markdown"},
                         "with --ids the logits of all ids are written, and nothing is judged");
   if (options.models.size() != 1)
-    throw Error(ErrorKind::usage, "--dump-logits takes one model", "whit eval", fmt::format("{} models", options.models.size()),
+    throw Error(ErrorKind::usage, "--dump-logits takes one model", "whit eval",
+                fmt::format("{} models", options.models.size()),
                 "whit eval MODEL --ids FILE --dump-logits OUT.safetensors");
   const std::filesystem::path inputs[] = {options.models.front(), options.ids};
   check_output(options.dump_logits, options.force, inputs);
@@ -223,7 +226,8 @@ Verb eval_verb() {
           [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<EvalOptions>();
             app.add_option("MODEL", options->models, "GGUF files or Hugging Face folders")->required();
-            app.add_option("--text", options->text, "plain text to be judged on, - is standard input; default: the Jargon File");
+            app.add_option("--text", options->text,
+                           "plain text to be judged on, - is standard input; default: the Jargon File");
             app.add_option("--against", options->against, "the original: adds the divergence from it");
             app.add_option("--context", options->context,
                            "tokens of a window; 0: 512, or less where the model knows less")

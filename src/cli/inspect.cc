@@ -193,7 +193,8 @@ void write_recipe(const Model& model, const InspectOptions& options, Terminal& t
 void check(const CLI::App& app, const InspectOptions& options) {
   const bool to_file = !options.recipe.empty() && options.recipe != "-";
   if (!to_file) refuse_without_effect(app, {"--force"}, "no file is written");
-  if (!options.recipe.empty() && !options.tokenize) refuse_without_effect(app, {"--json"}, "a recipe is written as TOML");
+  if (!options.recipe.empty() && !options.tokenize)
+    refuse_without_effect(app, {"--json"}, "a recipe is written as TOML");
   if (options.recipe == "-") refuse_without_effect(app, {"--tokenize"}, "--recipe - has stdout for itself");
   const std::filesystem::path model = options.model;
   if (to_file) check_output(options.recipe, options.force, std::span(&model, 1));

@@ -7,8 +7,8 @@
 
 namespace whit {
 
-// A hint for an option that the verb does not have; `known` are those it has, with their dashes. What it means where that is
-// known, else the nearest name, else the list.
+// A hint for an option that the verb does not have; `known` are those it has, with their dashes. What it means where
+// that is known, else the nearest name, else the list.
 std::string option_hint(const std::string& verb, const std::string& option, std::span<const std::string> known);
 // Whether `option` is the name of an option of `known` or of another program, written in a way that would be read as
 // something else: -temp is no -t with the value "emp".

@@ -29,12 +29,14 @@ ChatLine read_chat_line(std::string& line, Terminal& terminal) {
   if (alone && (command == "/reset" || command == "/clear")) return ChatLine::reset;
   if (alone && (command == "/help" || command == "/?")) {
     terminal.note(
-        "/exit (or Ctrl-D) leaves, /reset forgets what was said, /help shows this. A line that begins with // is sent with one "
+        "/exit (or Ctrl-D) leaves, /reset forgets what was said, /help shows this. A line that begins with // is sent "
+        "with one "
         "slash. Ctrl-C stops an answer.");
     return ChatLine::other;
   }
   const std::string known[] = {"/exit", "/reset", "/help"};
-  terminal.note("[" + command + " is no command and was not sent: " + suggest_name(command, known) + "; // sends a slash]");
+  terminal.note("[" + command + " is no command and was not sent: " + suggest_name(command, known) +
+                "; // sends a slash]");
   return ChatLine::other;
 }
 

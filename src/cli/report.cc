@@ -48,7 +48,8 @@ const Json& need_array(const Json& json, const char* key, const std::string& pat
   return *found;
 }
 
-// Rows of `whit eval --json`, the original's among them. What an older file does not say stays apart: its text is "of FILE".
+// Rows of `whit eval --json`, the original's among them. What an older file does not say stays apart: its text is "of
+// FILE".
 void add_rows(Results& results, const std::string& path, Terminal& terminal) {
   const Json json = parse_json(path);
   std::vector<EvalRow> rows;
@@ -73,8 +74,10 @@ void add_rows(Results& results, const std::string& path, Terminal& terminal) {
     if (!there) results.rows.push_back(std::move(row));  // several files may bring the same original
   }
   if (unknown)
-    terminal.note(path + " does not say what its models were judged on (an older whit wrote it): they stand apart, as judged on an "
-                         "unknown text");
+    terminal.note(
+        path +
+        " does not say what its models were judged on (an older whit wrote it): they stand apart, as judged on an "
+        "unknown text");
 }
 
 void add_references(Results& results, const ReportOptions& options, Terminal& terminal) {
@@ -82,12 +85,14 @@ void add_references(Results& results, const ReportOptions& options, Terminal& te
   const Json wrapped = {{"references", json.is_array() ? json : need_array(json, "references", options.references)}};
   size_t unknown = 0;
   for (const ReferencePoint& point : results_from(wrapped, options.references).references) {
-    unknown += (point.text.empty() && point.text_hash.empty()) || (point.original.empty() && std::isfinite(point.kl_mean));
+    unknown +=
+        (point.text.empty() && point.text_hash.empty()) || (point.original.empty() && std::isfinite(point.kl_mean));
     results.references.push_back(point);
   }
   results.reference_name = options.reference_name;
   if (unknown > 0)
-    terminal.note(fmt::format("{}: {} points do not say text and original: they are drawn apart", options.references, unknown));
+    terminal.note(
+        fmt::format("{}: {} points do not say text and original: they are drawn apart", options.references, unknown));
 }
 
 // MODEL=FILE
@@ -123,7 +128,8 @@ Results gather(const CLI::App& app, const ReportOptions& options, Terminal& term
   if (results.rows.empty() && results.models.empty() && results.answers.empty())
     throw Error(ErrorKind::usage, "there is nothing to report", "whit report", {},
                 "RESULTS.json, --eval, --model or --answer");
-  if (results.rows.empty()) refuse_without_effect(app, {"--base"}, "there are no results that were measured beside a model");
+  if (results.rows.empty())
+    refuse_without_effect(app, {"--base"}, "there are no results that were measured beside a model");
   if (results.answers.empty()) refuse_without_effect(app, {"--prompt"}, "there are no answers to it");
   if (results.references.empty()) refuse_without_effect(app, {"--reference-name"}, "there are no references");
   if (given(app, "--reference-name")) results.reference_name = options.reference_name;

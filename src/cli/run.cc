@@ -61,8 +61,9 @@ struct Speaker {
     if (tokens > context)
       throw Error(ErrorKind::input, "the prompt is longer than the context", "prompt",
                   fmt::format("{} tokens, the context has {}", tokens, context),
-                  !model->spec.context || context < model->spec.longest_context() ? "a shorter prompt, or a larger --context"
-                                                          : "a shorter prompt: the model was trained for no more");
+                  !model->spec.context || context < model->spec.longest_context()
+                      ? "a shorter prompt, or a larger --context"
+                      : "a shorter prompt: the model was trained for no more");
   }
 
   // Feeds what of `ids` the session does not hold yet, and answers.
@@ -216,7 +217,9 @@ void chat(const RunOptions& options, Terminal& terminal) {
   for (const std::string& stop : chat_stop_strings(chat_template.kind)) speaker.generate_options.stops.push_back(stop);
   speaker.generate_options.trim_first_space = true;
   const bool person = isatty(STDIN_FILENO) == 1;
-  if (person) terminal.note("Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said, /help tells more.");
+  if (person)
+    terminal.note(
+        "Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said, /help tells more.");
   std::vector<ChatMessage> messages;
   if (options.has_system) messages.push_back({"system", options.system});
   const size_t fixed = messages.size();  // never dropped
@@ -284,7 +287,8 @@ void check(const CLI::App& app, const RunOptions& options) {
     throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT, or -f FILE");
   if (options.raw) refuse_without_effect(app, {"--template", "--system", "--thinking"}, "--raw uses no chat template");
   if (!options.ids.empty())
-    refuse_without_effect(app, {"--raw", "--template", "--system", "--thinking", "--stop"}, "--ids takes and gives ids, no text");
+    refuse_without_effect(app, {"--raw", "--template", "--system", "--thinking", "--stop"},
+                          "--ids takes and gives ids, no text");
   if (options.sampler.temperature == 0)
     refuse_without_effect(app, {"--top-k", "--top-p", "--min-p"}, "--temp 0 always takes the likeliest token");
   if (options.json && !options.has_prompt && options.ids.empty())
@@ -315,7 +319,8 @@ Verb run_verb() {
             auto options = std::make_shared<RunOptions>();
             SamplerOptions& sampler = options->sampler;
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            app.add_option("--prompt,-p", options->prompt, "answer this and end, - reads standard input; without it: chat");
+            app.add_option("--prompt,-p", options->prompt,
+                           "answer this and end, - reads standard input; without it: chat");
             app.add_option("--file,-f", options->file, "the same with the text of a file, - is standard input");
             app.add_flag("--raw", options->raw, "no chat template: continue the prompt, print nothing but the text");
             app.add_option("--system", options->system, "system message of the chat");

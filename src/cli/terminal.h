@@ -41,8 +41,8 @@ class Terminal final : public Progress {
   std::deque<std::pair<Clock::time_point, double>> recent_;  // when so much was done
 };
 
-// Results, as bytes; what would act on a terminal is shown escaped where stdout is one (printable.h). A stdout that cannot be
-// written (full disk) is ErrorKind::io; one that nobody reads any longer is ErrorKind::interrupted.
+// Results, as bytes; what would act on a terminal is shown escaped where stdout is one (printable.h). A stdout that
+// cannot be written (full disk) is ErrorKind::io; one that nobody reads any longer is ErrorKind::interrupted.
 void write_result(std::string_view text);
 void write_json(const Json& json);  // with a newline; what is not finite becomes null, broken UTF-8 U+FFFD
 void finish_results();              // flushes

@@ -37,7 +37,8 @@ bool given(const CLI::App& app, const char* option) {
 void refuse_without_effect(const CLI::App& app, std::initializer_list<const char*> options, const std::string& why) {
   for (const char* option : options)
     if (given(app, option))
-      throw Error(ErrorKind::usage, "an option that would do nothing", option, why, fmt::format("leave out {}", option));
+      throw Error(ErrorKind::usage, "an option that would do nothing", option, why,
+                  fmt::format("leave out {}", option));
 }
 
 namespace {
@@ -93,7 +94,8 @@ void check_words(const CLI::App& app, const std::string& verb, const std::vector
     if (!option || option->get_items_expected_max() == 0) continue;
     if (sign + 1 == word.size())
       throw Error(ErrorKind::usage, "an option without its value", "whit " + verb, word, "whit " + verb + " --help");
-    if (word == name && (word[1] == '-' || word.size() == 2)) ++i;  // the next word is its value, whatever that looks like
+    if (word == name && (word[1] == '-' || word.size() == 2))
+      ++i;  // the next word is its value, whatever that looks like
   }
 }
 
@@ -102,9 +104,11 @@ void check_values(const CLI::App& app, const std::string& verb) {
   for (const CLI::Option* option : app.get_options()) {
     const std::vector<std::string>& values = option->results();
     const std::string name = option->get_name();
-    const bool text = name == "--prompt" || name == "--system" || name == "--tokenize" || name == "--title" || name == "--note";
+    const bool text =
+        name == "--prompt" || name == "--system" || name == "--tokenize" || name == "--title" || name == "--note";
     if (!text && std::find(values.begin(), values.end(), "") != values.end())
-      throw Error(ErrorKind::usage, "an empty value", "whit " + verb + ": " + name, {}, "leave the option out, or give a value");
+      throw Error(ErrorKind::usage, "an empty value", "whit " + verb + ": " + name, {},
+                  "leave the option out, or give a value");
   }
 }
 
@@ -116,7 +120,8 @@ void check_rest(const CLI::App& app, const std::string& verb) {
       continue;
     }
     if (!only_arguments && word.size() > 1 && word[0] == '-') unknown_option(app, verb, word);
-    throw Error(ErrorKind::usage, "an argument too many", "whit " + verb, word, argument_hint(verb, word, option_names(app)));
+    throw Error(ErrorKind::usage, "an argument too many", "whit " + verb, word,
+                argument_hint(verb, word, option_names(app)));
   }
 }
 

@@ -68,7 +68,8 @@ std::string checked_text(std::string text, const std::string& where) {
 
 std::string read_text(const fs::path& path) {
   std::error_code ignored;
-  if (fs::is_regular_file(path, ignored) || !fs::exists(path, ignored)) return checked_text(read_file(path), path.string());
+  if (fs::is_regular_file(path, ignored) || !fs::exists(path, ignored))
+    return checked_text(read_file(path), path.string());
   // A pipe can be read once, and a run may want its text more than once (for statistics, then to train on).
   static std::mutex mutex;
   static std::map<std::pair<dev_t, ino_t>, std::string> texts;

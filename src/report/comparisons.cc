@@ -44,7 +44,8 @@ bool belongs(const ReferencePoint& point, const EvalRow& row) {
 std::vector<Comparison> comparisons(const Results& results) {
   std::vector<Comparison> all;
   for (const EvalRow& row : results.rows) {
-    auto found = std::find_if(all.begin(), all.end(), [&](const Comparison& c) { return key(c.rows.front()) == key(row); });
+    auto found =
+        std::find_if(all.begin(), all.end(), [&](const Comparison& c) { return key(c.rows.front()) == key(row); });
     if (found == all.end()) found = all.insert(all.end(), {row.original, heading_of(row), {}, {}});
     found->rows.push_back(row);
   }

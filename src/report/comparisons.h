@@ -1,4 +1,5 @@
-// What may stand in one table and one curve: models judged on the same windows of the same text, beside the same original.
+// What may stand in one table and one curve: models judged on the same windows of the same text, beside the same
+// original.
 #pragma once
 
 #include <string>
@@ -15,8 +16,8 @@ struct Comparison {
   std::vector<ReferencePoint> references;
 };
 
-// In the order in which they come up. A reference belongs to a comparison whose text and original it names; others stand in
-// comparisons of their own, behind. Rows of files that do not say their text are kept apart from all others.
+// In the order in which they come up. A reference belongs to a comparison whose text and original it names; others
+// stand in comparisons of their own, behind. Rows of files that do not say their text are kept apart from all others.
 std::vector<Comparison> comparisons(const Results& results);
 
 // Whether `row` is the original that it was compared with.

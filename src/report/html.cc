@@ -125,8 +125,8 @@ std::string quality_section(const Results& results) {
   }
   if (charts.empty()) return {};
   return "<h2>Quality against stored bytes</h2>\n<p class=\"soft\">Down is better, left is smaller. The whole file "
-         "counts: scales, embedding, tokenizer.</p>\n" + canvases +
-         "<script type=\"application/json\" id=\"points\">" + script_json(charts) + "</script>\n<script>\n" +
+         "counts: scales, embedding, tokenizer.</p>\n" +
+         canvases + "<script type=\"application/json\" id=\"points\">" + script_json(charts) + "</script>\n<script>\n" +
          std::string(chart_js()) + "\n</script>\n<script>" + chart_script + "</script>\n";
 }
 
@@ -139,7 +139,8 @@ std::string numbers_section(const Results& results) {
            html_table(eval_table(comparison.rows)) + "</div>\n";
   }
   return out +
-         "<p class=\"soft\">Perplexity: second half of each window scored (with its standard error), then all positions. "
+         "<p class=\"soft\">Perplexity: second half of each window scored (with its standard error), then all "
+         "positions. "
          "KL: divergence from the original in nats on the second halves, with its standard error.</p>\n";
 }
 
@@ -180,7 +181,8 @@ std::string html_page(const Results& results) {
       html_escape(title) + "</title>\n<style>" + page_style + "</style>\n</head>\n<body>\n<h1>" + html_escape(title) +
       "</h1>\n";
   if (!results.note.empty()) page += "<p class=\"soft\">" + html_escape(results.note) + "</p>\n";
-  return page + numbers_section(results) + quality_section(results) + layers_section(results) + answers_section(results) + "</body>\n</html>\n";
+  return page + numbers_section(results) + quality_section(results) + layers_section(results) +
+         answers_section(results) + "</body>\n</html>\n";
 }
 
 }  // namespace whit

@@ -183,8 +183,7 @@ void draw_quality(std::string& out, const Comparison& comparison, const std::str
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"#0969da\"/>\n", lx, ly);
     out += text_at(lx + 10, ly + 4, "start", "small", "whit");
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#8c959f\"/>\n", lx + 60, ly);
-    out +=
-        text_at(lx + 70, ly + 4, "start", "small", others_name.empty() ? "others" : others_name);
+    out += text_at(lx + 70, ly + 4, "start", "small", others_name.empty() ? "others" : others_name);
   }
 }
 

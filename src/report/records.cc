@@ -56,9 +56,9 @@ Json text_or_null(const std::string& value) { return value.empty() ? Json(nullpt
 // Which strings a row has under which keys, apart from its first three.
 template <class Row>
 auto text_fields(Row& row) {
-  return std::array{std::pair{"model_hash", &row.model_hash},     std::pair{"text", &row.text},
-                    std::pair{"text_hash", &row.text_hash},       std::pair{"windows_hash", &row.windows_hash},
-                    std::pair{"original", &row.original},         std::pair{"original_hash", &row.original_hash}};
+  return std::array{std::pair{"model_hash", &row.model_hash}, std::pair{"text", &row.text},
+                    std::pair{"text_hash", &row.text_hash},   std::pair{"windows_hash", &row.windows_hash},
+                    std::pair{"original", &row.original},     std::pair{"original_hash", &row.original_hash}};
 }
 
 }  // namespace

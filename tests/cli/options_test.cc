@@ -1,5 +1,5 @@
-// Every option in a combination in which it would be ignored: refused, or at least looked at. What people type who come from
-// other programs: the hint says what to type here.
+// Every option in a combination in which it would be ignored: refused, or at least looked at. What people type who come
+// from other programs: the hint says what to type here.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -25,14 +25,16 @@ void expect_all(const std::vector<Case>& cases) {
     for (const std::string& word : one.arguments) line += " '" + word + "'";
     const Outcome outcome = call_whit(one.arguments);
     EXPECT_EQ(outcome.code, one.code) << line << "\n" << outcome.error;
-    for (const std::string& said : one.said) EXPECT_NE(outcome.error.find(said), std::string::npos) << line << "\n" << outcome.error;
+    for (const std::string& said : one.said)
+      EXPECT_NE(outcome.error.find(said), std::string::npos) << line << "\n" << outcome.error;
   }
 }
 
 class Options : public testing::Test {
  protected:
   TemporaryFolder folder;
-  const std::string text = folder.file("text.txt", "Once upon a time, there was a little girl named Lily. She went home."),
+  const std::string text =
+                        folder.file("text.txt", "Once upon a time, there was a little girl named Lily. She went home."),
                     ids = folder.file("ids.json", "[1, 2, 3]"), out = (folder.path() / "new").string(),
                     old = folder.file("old", "mine"), rows = folder.file("rows.json", R"({"rows": [], "base": null})"),
                     answer = folder.file("answer.txt", "Yes."), none = (folder.path() / "nosuch.txt").string();
@@ -95,12 +97,15 @@ TEST_F(Options, ThatWouldDoNothingAreRefused) {
   };
   // An empty name is what a script's empty variable leaves.
   for (const auto& [verb, option] : std::vector<std::pair<std::string, std::string>>{
-           {"inspect", "--recipe"}, {"convert", "--type"}, {"convert", "--max-shard-size"}, {"run", "--ids"}, {"run", "--file"},
-           {"run", "--template"}, {"run", "--stop"}, {"run", "--isa"}, {"eval", "--text"}, {"eval", "--against"},
-           {"eval", "--ids"}, {"eval", "--dump-logits"}, {"report", "--references"}, {"report", "--base"}, {"report", "--output"},
+           {"inspect", "--recipe"},    {"convert", "--type"},    {"convert", "--max-shard-size"},
+           {"run", "--ids"},           {"run", "--file"},        {"run", "--template"},
+           {"run", "--stop"},          {"run", "--isa"},         {"eval", "--text"},
+           {"eval", "--against"},      {"eval", "--ids"},        {"eval", "--dump-logits"},
+           {"report", "--references"}, {"report", "--base"},     {"report", "--output"},
 #ifdef WHIT_LEARN
-           {"compress", "--data"}, {"compress", "--preset"}, {"compress", "--recipe"}, {"compress", "--fit"},
-           {"compress", "--cache"}, {"tune", "--against"}, {"tune", "--data"},
+           {"compress", "--data"},     {"compress", "--preset"}, {"compress", "--recipe"},
+           {"compress", "--fit"},      {"compress", "--cache"},  {"tune", "--against"},
+           {"tune", "--data"},
 #endif
        }) {
     std::vector<std::string> words = {verb, model};
@@ -119,10 +124,13 @@ TEST_F(Options, ThatWouldDoNothingAreRefused) {
 
 #ifdef WHIT_LEARN
 TEST_F(Options, TextThatARecipeDoesNotReadIsLookedAt) {
-  const Outcome said = call_whit({"compress", model, "--preset", "rtn-3", "--data", text, "--context", "64", "-o", out});
+  const Outcome said =
+      call_whit({"compress", model, "--preset", "rtn-3", "--data", text, "--context", "64", "-o", out});
   EXPECT_EQ(said.code, 0) << said.error;
   EXPECT_NE(said.error.find("reads no text: without effect are --data, --context"), std::string::npos) << said.error;
-  expect_all({{{"compress", model, "--preset", "rtn-3", "--data", folder.file("bad", "\xff"), "-o", out + "2"}, 3, {"UTF-8"}}});
+  expect_all({{{"compress", model, "--preset", "rtn-3", "--data", folder.file("bad", "\xff"), "-o", out + "2"},
+               3,
+               {"UTF-8"}}});
 }
 #endif
 
@@ -195,7 +203,8 @@ TEST_F(Options, ValuesAreTakenAsTheyAre) {
     EXPECT_EQ(outcome.code, 0) << outcome.error;
     EXPECT_NE(outcome.out.find("\"decoded\": \"" + prompt + "\""), std::string::npos) << outcome.out;
   }
-  const Outcome stop = call_whit({"run", model, "--raw", "-p", "Once upon a time", "-n", "60", "--temp", "0", "--stop", "[.]"});
+  const Outcome stop =
+      call_whit({"run", model, "--raw", "-p", "Once upon a time", "-n", "60", "--temp", "0", "--stop", "[.]"});
   EXPECT_EQ(stop.error.find("a stop string came"), std::string::npos) << stop.error;  // it is no list
 }
 

@@ -1,7 +1,9 @@
-// Odd outputs in every verb that writes: the right thing or a clear refusal; an input is never touched, by whatever name.
+// Odd outputs in every verb that writes: the right thing or a clear refusal; an input is never touched, by whatever
+// name.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -31,15 +33,17 @@ class Outputs : public testing::Test {
     // What `inspect --recipe` can read comes from a compressed file.
 #ifdef WHIT_LEARN
     ASSERT_EQ(call_whit({"compress", stories, "--preset", "copy-f16", "-o", made}).code, 0);
-    writers = {{"compress", [](const auto& m, const auto& o) { return Words{"compress", m, "--preset", "copy-f16", "-o", o, "--force"}; }},
-               {"tune",
-                [](const auto& m, const auto& o) {
-                  return Words{"tune", m, "--data", text, "--train-tokens", "256", "--context", "64", "--batch", "64", "-o", o, "--force"};
-                }},
-               {"inspect --recipe",
-                [this](const auto& m, const auto& o) {
-                  return Words{"inspect", m == model.string() ? made.string() : m, "--recipe", o, "--force"};
-                }}};
+    writers = {
+        {"compress",
+         [](const auto& m, const auto& o) { return Words{"compress", m, "--preset", "copy-f16", "-o", o, "--force"}; }},
+        {"tune",
+         [](const auto& m, const auto& o) {
+           return Words{"tune",    m,    "--data", text, "--train-tokens", "256", "--context", "64",
+                        "--batch", "64", "-o",     o,    "--force"};
+         }},
+        {"inspect --recipe", [this](const auto& m, const auto& o) {
+           return Words{"inspect", m == model.string() ? made.string() : m, "--recipe", o, "--force"};
+         }}};
 #endif
     writers.push_back({"convert", [](const auto& m, const auto& o) { return Words{"convert", m, o, "--force"}; }});
     writers.push_back({"eval --dump-logits", [this](const auto& m, const auto& o) {
@@ -86,8 +90,8 @@ TEST_F(Outputs, WhatIsNoFileIsRefused) {
   expect(folder.path() / "to_pipe.gguf", 5, "a pipe");
   fs::create_symlink("circle.gguf", folder.path() / "circle.gguf");
   expect(folder.path() / "circle.gguf", 5, "circle");
-  expect(folder.path() / "no" / "such.gguf", 5, "does not exist");
-  expect(fs::path(ids) / "under_a_file.gguf", 5, "is a file");
+  expect(folder.path() / "no" / "such.gguf", 5, "No such file");
+  expect(fs::path(ids) / "under_a_file.gguf", 5, "Not a directory");
   expect(folder.path() / (std::string(250, 'x') + ".gguf"), 5, "too long");
   EXPECT_TRUE(fs::is_fifo(pipe));
 }
@@ -155,7 +159,8 @@ TEST_F(Outputs, NamesSayWhatIsWritten) {
   EXPECT_EQ(call_whit({"compress", model, "--preset", "copy-f16", "-o", folder.path().string() + "/slash/"}).code, 5);
 #endif
   // A name alone is a file here.
-  EXPECT_EQ(call_shell("whit convert '" + model.string() + "' alone.gguf && test -f alone.gguf", folder.path()).code, 0);
+  EXPECT_EQ(call_shell("whit convert '" + model.string() + "' alone.gguf && test -f alone.gguf", folder.path()).code,
+            0);
 }
 
 TEST_F(Outputs, AReportDoesNotReplaceWhatItReads) {

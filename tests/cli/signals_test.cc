@@ -1,4 +1,6 @@
 // How the program ends when it is stopped from outside: what is said, the exit code, and that nothing is left behind.
+#include "cli/signals.h"
+
 #include <gtest/gtest.h>
 #include <pty.h>
 #include <sys/resource.h>
@@ -11,7 +13,6 @@
 
 #include "base/file.h"
 #include "cli/program.h"
-#include "cli/signals.h"
 
 namespace whit {
 namespace {
@@ -112,11 +113,12 @@ TEST_F(Signals, ALimitOnFileSizesIsAnError) {
 TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
   for (const auto& [name, code] : {std::pair{"TERM", 143}, std::pair{"HUP", 129}, std::pair{"INT", 130}}) {
     // Waiting for a line, and waiting for a pipe that nobody writes to.
-    for (const std::string command : {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
-      const Outcome outcome = call_shell(
-          "mkfifo waiting; sleep 3 > waiting & sleep 0.1\nset -m; whit " + command + " & pid=$!; sleep 0.7; kill -" + name +
-              " $pid\ncode=0; wait $pid || code=$?; rm waiting; exit $code",
-          folder.path());
+    for (const std::string command :
+         {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
+      const Outcome outcome = call_shell("mkfifo waiting; sleep 3 > waiting & sleep 0.1\nset -m; whit " + command +
+                                             " & pid=$!; sleep 0.7; kill -" + name +
+                                             " $pid\ncode=0; wait $pid || code=$?; rm waiting; exit $code",
+                                         folder.path());
       // In a chat the first Ctrl-C only asks for another.
       if (std::string(name) == "INT" && command.starts_with("run")) continue;
       EXPECT_EQ(outcome.code, code) << name << " " << command << outcome.error;
@@ -126,24 +128,34 @@ TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
 }
 
 TEST_F(Signals, AReaderThatLeavesIsNoError) {
-  const Outcome outcome = call_shell("( sleep 0.3; whit inspect '" + stories + "' 2> said; echo $? > code ) | true; sleep 0.8; cat code",
-                                     folder.path());
+  const Outcome outcome =
+      call_shell("( sleep 0.3; whit inspect '" + stories + "' 2> said; echo $? > code ) | true; sleep 0.8; cat code",
+                 folder.path());
   EXPECT_EQ(outcome.out, "141\n");
   EXPECT_EQ(read_all(folder.path() / "said"), "");
   // Talk that nobody reads does not end the work.
-  EXPECT_EQ(call_shell("( sleep 0.2; whit convert '" + stories + "' out.gguf 2>&1 > done; echo $? > code ) | true; sleep 1; cat code",
-                       folder.path()).out, "0\n");
+  EXPECT_EQ(call_shell("( sleep 0.2; whit convert '" + stories +
+                           "' out.gguf 2>&1 > done; echo $? > code ) | true; sleep 1; cat code",
+                       folder.path())
+                .out,
+            "0\n");
 }
 
 TEST_F(Signals, ClosedStreamsAreNoFiles) {
-  EXPECT_EQ(call_shell("whit convert '" + stories + "' a.gguf 2>&- && cmp a.gguf a.gguf && whit inspect a.gguf > /dev/null",
-                       folder.path()).code, 0);
+  EXPECT_EQ(
+      call_shell("whit convert '" + stories + "' a.gguf 2>&- && cmp a.gguf a.gguf && whit inspect a.gguf > /dev/null",
+                 folder.path())
+          .code,
+      0);
   EXPECT_EQ(call_shell("exec whit inspect '" + stories + "' >&-", folder.path()).code, 5);
 }
 
 // What the program writes to a terminal, and to a pipe.
 TEST_F(Signals, ATerminalGetsNothingThatActs) {
-  const std::string name = "a\x1b[31m\xc2\x9b" "b\xe2\x80\xae" "c\rd.gguf";
+  const std::string name =
+      "a\x1b[31m\xc2\x9b"
+      "b\xe2\x80\xae"
+      "c\rd.gguf";
   fs::copy_file(stories, folder.path() / name);
   int terminal = -1;
   const std::string path = (folder.path() / name).string();
@@ -154,7 +166,8 @@ TEST_F(Signals, ATerminalGetsNothingThatActs) {
   }
   std::string shown;
   char bytes[4096];
-  for (ssize_t count; (count = read(terminal, bytes, sizeof(bytes))) > 0;) shown.append(bytes, static_cast<size_t>(count));
+  for (ssize_t count; (count = read(terminal, bytes, sizeof(bytes))) > 0;)
+    shown.append(bytes, static_cast<size_t>(count));
   waitpid(child, nullptr, 0);
   close(terminal);
   EXPECT_NE(shown.find("a\\x1b[31m\\u009bb\\u202ec\\x0dd.gguf"), std::string::npos) << shown.substr(0, 300);

@@ -1,4 +1,5 @@
-// Prompts, ids and texts from files, from standard input and from pipes that can be read once; what a chat's lines mean.
+// Prompts, ids and texts from files, from standard input and from pipes that can be read once; what a chat's lines
+// mean.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -19,9 +20,7 @@ class Texts : public testing::Test {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  Outcome bash(const std::string& line) const {
-    return call_shell("exec bash -c '" + line + "'", folder.path());
-  }
+  Outcome bash(const std::string& line) const { return call_shell("exec bash -c '" + line + "'", folder.path()); }
   TemporaryFolder folder;
   const std::string file = folder.file("prompt.txt", "Once upon a time\n");
 };
@@ -63,7 +62,8 @@ TEST_F(Texts, ToBeJudgedOn) {
   EXPECT_EQ(plain["text"], "story.txt");
   EXPECT_EQ(piped["text"], "standard input");
   for (const Json& row : {piped, substituted})
-    for (const char* key : {"text_hash", "windows_hash", "perplexity_half", "windows"}) EXPECT_EQ(row[key], plain[key]) << key;
+    for (const char* key : {"text_hash", "windows_hash", "perplexity_half", "windows"})
+      EXPECT_EQ(row[key], plain[key]) << key;
   EXPECT_EQ(plain["model_hash"].get<std::string>().size(), 32u);
   EXPECT_TRUE(plain["original"].is_null());
   EXPECT_EQ(bash("whit run " + stories + " --ids <(echo [1,2,3]) -n 2 --json").code, 0);
@@ -80,7 +80,8 @@ TEST_F(Texts, ToCalibrateOn) {
   EXPECT_EQ(bash("cat " + docs + " | whit " + words + " --data - -o c.gguf").code, 0);
   EXPECT_EQ(read_all(folder.path() / "a.gguf"), read_all(folder.path() / "b.gguf"));
   EXPECT_EQ(read_all(folder.path() / "a.gguf"), read_all(folder.path() / "c.gguf"));
-  EXPECT_EQ(bash("whit tune a.gguf --data <(cat " + docs + ") --train-tokens 256 --context 64 --batch 64 -o d.gguf").code, 0);
+  EXPECT_EQ(
+      bash("whit tune a.gguf --data <(cat " + docs + ") --train-tokens 256 --context 64 --batch 64 -o d.gguf").code, 0);
 }
 #endif
 
@@ -99,17 +100,20 @@ TEST_F(Texts, TimesAreInTheJson) {
 }
 
 TEST_F(Texts, LinesOfAChat) {
-  const Outcome outcome = call_whit({"run", stories, "--template", "chatml", "-n", "3", "--context", "256", "--temp", "0"},
-                                    "/help\n/rset\n/etc/passwd is a file\n\n  \t\r\n/reset\r\n/exit\nnever\n");
+  const Outcome outcome =
+      call_whit({"run", stories, "--template", "chatml", "-n", "3", "--context", "256", "--temp", "0"},
+                "/help\n/rset\n/etc/passwd is a file\n\n  \t\r\n/reset\r\n/exit\nnever\n");
   EXPECT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_EQ(outcome.out, "");  // nothing of it was sent
   EXPECT_NE(outcome.error.find("/exit (or Ctrl-D) leaves"), std::string::npos) << outcome.error;
-  EXPECT_NE(outcome.error.find("[/rset is no command and was not sent: did you mean '/reset'?"), std::string::npos) << outcome.error;
+  EXPECT_NE(outcome.error.find("[/rset is no command and was not sent: did you mean '/reset'?"), std::string::npos)
+      << outcome.error;
   EXPECT_NE(outcome.error.find("[/etc/passwd is no command"), std::string::npos) << outcome.error;
   EXPECT_NE(outcome.error.find("Forgotten."), std::string::npos) << outcome.error;
 
   Terminal quiet(true);
-  for (const auto& [line, text] : {std::pair<std::string, std::string>{"//etc", "/etc"}, {"a / b", "a / b"}, {"hello\r", "hello"}}) {
+  for (const auto& [line, text] :
+       {std::pair<std::string, std::string>{"//etc", "/etc"}, {"a / b", "a / b"}, {"hello\r", "hello"}}) {
     std::string read = line;
     EXPECT_EQ(read_chat_line(read, quiet), ChatLine::message) << line;
     EXPECT_EQ(read, text);
@@ -118,18 +122,24 @@ TEST_F(Texts, LinesOfAChat) {
 
 // The default text is found from the program, wherever one stands; the message says where it was looked for.
 TEST_F(Texts, TheDefaultOne) {
-  if (!std::filesystem::exists(std::string(WHIT_SOURCE_DIR) + "/.whit/data/jargon.txt.gz")) GTEST_SKIP() << "set-up brings it";
+  if (!std::filesystem::exists(std::string(WHIT_SOURCE_DIR) + "/.whit/data/jargon.txt.gz"))
+    GTEST_SKIP() << "set-up brings it";
   const std::string eval = "eval '" + stories + "' --chunks 1 --context 32 --json";
   EXPECT_EQ(call_shell("unset WHIT_DATA; exec whit " + eval, folder.path()).code, 0);
   // An installed program brings its own.
-  const std::string copy = "mkdir -p usr/bin usr/share/whit/data; cp '" + std::string(WHIT_PROGRAM) + "' usr/bin/whit; unset WHIT_DATA; ";
+  const std::string copy =
+      "mkdir -p usr/bin usr/share/whit/data; cp '" + std::string(WHIT_PROGRAM) + "' usr/bin/whit; unset WHIT_DATA; ";
   const Outcome missing = call_shell(copy + "exec usr/bin/whit " + eval, folder.path());
   if (!std::filesystem::exists("/usr/share/doc/jargon-text/jargon.txt.gz")) {
     EXPECT_EQ(missing.code, 5) << missing.error;
     EXPECT_NE(missing.error.find((folder.path() / "usr/share/whit/data").string()), std::string::npos) << missing.error;
   }
-  EXPECT_EQ(call_shell(copy + "cp '" WHIT_SOURCE_DIR "/.whit/data/jargon.txt.gz' usr/share/whit/data; exec usr/bin/whit " + eval,
-                       folder.path()).code, 0);
+  EXPECT_EQ(
+      call_shell(
+          copy + "cp '" WHIT_SOURCE_DIR "/.whit/data/jargon.txt.gz' usr/share/whit/data; exec usr/bin/whit " + eval,
+          folder.path())
+          .code,
+      0);
   const Outcome wrong = call_shell("WHIT_DATA=/no/such exec whit " + eval, folder.path());
   EXPECT_EQ(wrong.code, 5);
   EXPECT_NE(wrong.error.find("WHIT_DATA names no folder"), std::string::npos) << wrong.error;

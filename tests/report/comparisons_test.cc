@@ -32,8 +32,8 @@ ReferencePoint point(const std::string& text, const std::string& original) {
 
 TEST(Comparisons, AreOfOneTextAndOneOriginal) {
   Results results;
-  results.rows = {row("a/x.gguf", "big.gguf", "news"), row("b/y.gguf", "other.gguf", "news"), row("z", "big.gguf", "novels"),
-                  row("big.gguf", "big.gguf", "news")};
+  results.rows = {row("a/x.gguf", "big.gguf", "news"), row("b/y.gguf", "other.gguf", "news"),
+                  row("z", "big.gguf", "novels"), row("big.gguf", "big.gguf", "news")};
   results.rows.push_back(row("w", "big.gguf", "news"));
   results.rows.back().windows_hash = "other windows";
   results.rows.push_back(row("v", "big.gguf", "news"));
@@ -108,7 +108,14 @@ TEST(Comparisons, MarkupIsTextInEveryField) {
   for (const auto& [field, set] : fields) {
     Results results;
     results.rows = {row("x", "big", "news")};
-    results.models = {{"m", "llama", "ok", 32, 20, 16, {{"blk.0.ffn_down.weight", "grid", {4, 4}, 0, 4.5}, {"token_embd.weight", "q8_0", {4, 4}, 0, 8.5}}}};
+    results.models = {
+        {"m",
+         "llama",
+         "ok",
+         32,
+         20,
+         16,
+         {{"blk.0.ffn_down.weight", "grid", {4, 4}, 0, 4.5}, {"token_embd.weight", "q8_0", {4, 4}, 0, 8.5}}}};
     results.answers = {{"x", "an answer"}};
     results.references = {point("news", "big")};
     set(results, bad);
