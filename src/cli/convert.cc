@@ -41,7 +41,7 @@ void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   ConvertOptions& options = verb.options;
   const bool gguf = writes_gguf(options.output);
   check_not_an_input(options.output, std::span(&verb.model, 1));
-  if (gguf) output_target(options.output, options.force);
+  if (gguf && options.shards == 1 && verb.shard_size.empty()) output_target(options.output, options.force);
   if (!verb.shard_size.empty()) {
     if (given(app, "--shards"))
       throw Error(ErrorKind::usage, "a number of shards and a size of shards were both asked for",

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -187,6 +189,11 @@ int run_program(int argc, const char* const* argv) {
   } catch (const std::bad_alloc&) {
     return fail(
         Error(ErrorKind::budget, "out of memory", {}, {}, "free some memory, or use a smaller model or context"));
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(Error(ErrorKind::io, "a file or folder cannot be used", {}, error.what(), "check path and permissions"));
+  } catch (const std::system_error& error) {
+    return fail(Error(ErrorKind::budget, "the system refuses what whit needs", {}, error.what(),
+                      "look at the limits on threads, memory and open files (`ulimit -a`)"));
   } catch (const std::exception& error) {
     return fail(Error(ErrorKind::internal, "an unexpected failure inside whit", {}, error.what(),
                       "this is a bug: please report the command"));

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "report/comparisons.h"
 #include "report/units.h"
 
@@ -295,7 +296,7 @@ std::string short_name(const std::string& model) {
   std::string name = model;
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   name = name.substr(name.find_last_of('/') + 1);
-  if (name.size() > 5 && name.ends_with(".gguf")) name.resize(name.size() - 5);
+  if (name.size() > 5 && is_gguf_name(name)) name.resize(name.size() - 5);
   return name;
 }
 
