@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
 #include "format/container.h"
@@ -108,7 +109,8 @@ KeyValues gguf_metadata(const Model& model, Progress& progress) {
 
 std::filesystem::path shard_name(const std::filesystem::path& output, size_t number, size_t count) {
   if (count == 1) return output;
-  return output.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);
+  return output.parent_path() /
+         fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);  // as readers want it
 }
 
 }  // namespace
@@ -142,6 +144,7 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
   std::vector<std::unique_ptr<AtomicFile>> files;  // all of them are there before any weight is rounded
   for (size_t i = 0; i < starts.size(); ++i) {
     converted.files.push_back(shard_name(options.output, i, starts.size()));
+    check_not_an_input(converted.files[i], std::span(&model.path, 1));
     files.push_back(std::make_unique<AtomicFile>(converted.files[i], options.force));
   }
   progress.begin("convert", weights);

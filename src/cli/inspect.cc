@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output.h"
 #include "base/toml.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
@@ -202,6 +203,16 @@ void write_recipe(const Model& model, const InspectOptions& options, Terminal& t
   terminal.note("recipe written to " + options.recipe);
 }
 
+void check(const CLI::App& app, const InspectOptions& options) {
+  const bool to_file = !options.recipe.empty() && options.recipe != "-";
+  if (!to_file) refuse_without_effect(app, {"--force"}, "no file is written");
+  if (!options.recipe.empty() && !options.tokenize)
+    refuse_without_effect(app, {"--json"}, "a recipe is written as TOML");
+  if (options.recipe == "-") refuse_without_effect(app, {"--tokenize"}, "--recipe - has stdout for itself");
+  const std::filesystem::path model = options.model;
+  if (to_file) check_output(options.recipe, options.force, std::span(&model, 1));
+}
+
 void inspect(const InspectOptions& options, Terminal& terminal) {
   ModelPtr model;
   try {
@@ -256,14 +267,14 @@ Verb inspect_verb() {
           "whit inspect tests/data/models/stories260K.gguf", false, [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<InspectOptions>();
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            CLI::Option* tokenize =
-                app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
+            app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
             app.add_option("--recipe", options->recipe, "write the recipe that made the file, as TOML; - is stdout");
             app.add_flag("--force", options->force, "overwrite an existing recipe file");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_flag("--no-verify", options->no_verify, "do not verify the checksums of the file");
-            return [options, tokenize](Terminal& terminal) {
-              options->tokenize = tokenize->count() > 0;
+            return [&app, options](Terminal& terminal) {
+              options->tokenize = given(app, "--tokenize");
+              check(app, *options);
               inspect(*options, terminal);
             };
           }};

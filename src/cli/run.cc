@@ -13,6 +13,7 @@
 #include "cli/conversation.h"
 #include "cli/generate.h"
 #include "cli/open.h"
+#include "cli/prompt.h"
 #include "cli/verbs.h"
 #include "report/units.h"
 
@@ -20,11 +21,11 @@ namespace whit {
 namespace {
 
 struct RunOptions {
-  std::string model, prompt, ids, system;
+  std::string model, prompt, file, ids, system;
   ChatChoice chat;
   int64_t limit = 256;
   int64_t context = 0;
-  bool raw = false, json = false, has_prompt = false;
+  bool raw = false, json = false, has_prompt = false, has_system = false;
   std::vector<std::string> stops;
   SamplerOptions sampler;
   ExecutorChoice executor;
@@ -61,7 +62,9 @@ struct Speaker {
     if (tokens > context)
       throw Error(ErrorKind::input, "the prompt is longer than the context", "prompt",
                   fmt::format("{} tokens, the context has {}", tokens, context),
-                  "a shorter prompt, or a larger --context");
+                  !model->spec.context || context < model->spec.longest_context()
+                      ? "a shorter prompt, or a larger --context"
+                      : "a shorter prompt: the model was trained for no more");
   }
 
   void need_rows(const std::vector<int32_t>& ids) const {
@@ -101,7 +104,19 @@ void tell_timing(const Answer& answer, Terminal& terminal) {
                             end_reason_text(answer.reason)));
 }
 
-[[noreturn]] void interrupted() { throw Error(ErrorKind::interrupted, "stopped by Ctrl-C"); }
+Json answer_json(const Answer& answer, const Tokenizer* tokenizer) {
+  Json json = Json::object();
+  if (tokenizer) json["text"] = answer.text;
+  json["ids"] = answer.ids;
+  json["end"] = end_reason_text(answer.reason);
+  json["prompt_tokens"] = answer.prompt_tokens;
+  json["prompt_seconds"] = answer.prompt_seconds;
+  json["answer_tokens"] = answer.ids.size();
+  json["answer_seconds"] = answer.answer_seconds;
+  return json;
+}
+
+[[noreturn]] void interrupted() { throw Error(ErrorKind::interrupted, stop_text()); }
 
 Json said(const char* role, const std::string& content) { return {{"role", role}, {"content", content}}; }
 
@@ -115,7 +130,7 @@ void answer_ids(const RunOptions& options, Terminal& terminal) {
   const std::vector<int32_t> ids = read_ids(options.ids);
   Speaker speaker(options, terminal);
   const Answer answer = speaker.answer(ids, {});
-  write_result(options.json ? Json{{"ids", answer.ids}}.dump() + "\n" : Json(answer.ids).dump() + "\n");
+  write_result((options.json ? answer_json(answer, nullptr) : Json(answer.ids)).dump() + "\n");
   tell_timing(answer, terminal);
   if (answer.reason == EndReason::interrupted) interrupted();
 }
@@ -130,14 +145,14 @@ void answer_prompt(const RunOptions& options, Terminal& terminal) {
   } else {
     const Conversation conversation(options.chat, *speaker.tokenizer, options.model);
     Json messages = Json::array();
-    if (!options.system.empty()) messages.push_back(said("system", options.system));
+    if (options.has_system) messages.push_back(said("system", options.system));
     messages.push_back(said("user", options.prompt));
     ids = conversation.encode(messages);
     add_ends(conversation, speaker.generate_options);
   }
   const Answer answer = speaker.answer(ids, options.json ? std::function<void(const std::string&)>() : show_now);
   if (options.json)
-    write_json(Json{{"text", answer.text}, {"ids", answer.ids}, {"end", end_reason_text(answer.reason)}});
+    write_json(answer_json(answer, speaker.tokenizer.get()));
   else if (!options.raw)
     show_now("\n");
   tell_timing(answer, terminal);
@@ -181,9 +196,11 @@ void chat(const RunOptions& options, Terminal& terminal) {
   const Conversation conversation(options.chat, *speaker.tokenizer, options.model);
   add_ends(conversation, speaker.generate_options);
   const bool person = isatty(STDIN_FILENO) == 1;
-  if (person) terminal.note("Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said.");
+  if (person)
+    terminal.note(
+        "Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said, /help tells more.");
   std::vector<Json> messages;
-  if (!options.system.empty()) messages.push_back(said("system", options.system));
+  if (options.has_system) messages.push_back(said("system", options.system));
   const size_t fixed = messages.size();  // never dropped
   LineReader reader;
   bool stopped_before = false;
@@ -193,22 +210,24 @@ void chat(const RunOptions& options, Terminal& terminal) {
       std::fflush(stderr);
     }
     bool stopped = false;
-    const std::optional<std::string> line = reader.next(stopped);
+    std::optional<std::string> line = reader.next(stopped);
     if (stopped) {
       forget_interrupt();
+      if (interrupt_requested()) interrupted();  // not by Ctrl-C
       if (stopped_before) interrupted();
       stopped_before = true;
       terminal.note("\nCtrl-C once more, Ctrl-D or /exit leaves.");
       continue;
     }
     stopped_before = false;
-    if (!line || *line == "/exit") break;
-    if (*line == "/reset") {
+    if (!line) break;
+    const ChatLine kind = read_chat_line(*line, terminal);
+    if (kind == ChatLine::leave) break;
+    if (kind == ChatLine::reset) {
       messages.resize(fixed);
       terminal.note("Forgotten.");
-      continue;
     }
-    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (kind != ChatLine::message) continue;
     messages.push_back(said("user", *line));
 
     // Room for an answer: the oldest exchanges go when the context would be full.
@@ -234,24 +253,37 @@ void chat(const RunOptions& options, Terminal& terminal) {
     messages.push_back(conversation.message_of(answer.text));
     tell_timing(answer, terminal);
     forget_interrupt();
+    if (interrupt_requested()) interrupted();
   }
 }
 
-void run(const RunOptions& options, Terminal& terminal) {
+// What was asked for twice, or would do nothing.
+void check(const CLI::App& app, const RunOptions& options) {
   options.executor.check();
+  if (given(app, "--prompt") && given(app, "--file"))
+    throw Error(ErrorKind::usage, "a prompt as text and from a file", "--file", options.file, "one of -p and -f");
   if (options.raw && !options.has_prompt)
-    throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT");
-  const ChatChoice& chosen = options.chat;
-  for (const auto& [option, value] : {std::pair("--template", &chosen.name), std::pair("--thinking", &chosen.thinking),
-                                      std::pair("--date", &chosen.date), std::pair("--tools", &chosen.tools),
-                                      std::pair("--system", &options.system)})
-    if (!value->empty() && (options.raw || !options.ids.empty()))
-      throw Error(ErrorKind::usage, options.raw ? "--raw uses no template" : "--ids uses no template", option, *value,
-                  "one of the two");
+    throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT, or -f FILE");
+  if (options.raw)
+    refuse_without_effect(app, {"--template", "--system", "--thinking", "--tools", "--date"},
+                          "--raw uses no chat template");
+  if (!options.ids.empty())
+    refuse_without_effect(app, {"--raw", "--template", "--system", "--thinking", "--tools", "--date", "--stop"},
+                          "--ids takes and gives ids, no text");
+
+  if (options.sampler.temperature == 0)
+    refuse_without_effect(app, {"--top-k", "--top-p", "--min-p"}, "--temp 0 always takes the likeliest token");
   if (options.json && !options.has_prompt && options.ids.empty())
     throw Error(ErrorKind::usage, "a chat cannot be JSON", "--json", {}, "-p TEXT or --ids FILE");
   if (!options.ids.empty() && options.has_prompt)
-    throw Error(ErrorKind::usage, "a prompt as text and as ids", "--ids", options.ids, "one of --ids and -p");
+    throw Error(ErrorKind::usage, "a prompt as text and as ids", "--ids", options.ids, "one of --ids, -p and -f");
+}
+
+void run(const CLI::App& app, RunOptions& options, Terminal& terminal) {
+  options.has_prompt = given(app, "--prompt") || given(app, "--file");
+  options.has_system = given(app, "--system");
+  check(app, options);
+  if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file);
   if (!options.ids.empty())
     answer_ids(options, terminal);
   else if (options.has_prompt)
@@ -269,8 +301,9 @@ Verb run_verb() {
             auto options = std::make_shared<RunOptions>();
             SamplerOptions& sampler = options->sampler;
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            CLI::Option* prompt =
-                app.add_option("--prompt,-p", options->prompt, "answer this and end; without it: chat");
+            app.add_option("--prompt,-p", options->prompt,
+                           "answer this and end, - reads standard input; without it: chat");
+            app.add_option("--file,-f", options->file, "the same with the text of a file, - is standard input");
             app.add_flag("--raw", options->raw, "no chat template: continue the prompt, print nothing but the text");
             app.add_option("--system", options->system, "system message of the chat");
             app.add_option("--template", options->chat.name,
@@ -312,10 +345,7 @@ Verb run_verb() {
                 ->expected(1)
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             options->executor.declare(app, false);
-            return [options, prompt](Terminal& terminal) {
-              options->has_prompt = prompt->count() > 0;
-              run(*options, terminal);
-            };
+            return [&app, options](Terminal& terminal) { run(app, *options, terminal); };
           }};
 }
 
