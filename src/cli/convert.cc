@@ -14,6 +14,7 @@
 #include "base/size.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
+#include "model/spec/basis.h"
 #include "report/units.h"
 
 namespace whit {
@@ -40,7 +41,7 @@ void convert(ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = load_model(verb.model, load);
+  const ModelPtr model = turn_back_stream(load_model(verb.model, load));  // an ordinary file has no place for the rotation
   ThreadPool pool(verb.threads);
   const bool gguf = options.output.extension() == ".gguf";
   const Converted converted =
@@ -88,6 +89,11 @@ VerbBody declare_convert(CLI::App& app) {
 }
 
 }  // namespace
+
+// In a file of ours a vector may stand as a matrix of one row.
+bool ModelTensor::is_vector() const {
+  return parts[0].tensor->dimensions == 1 || name.ends_with("norm.weight") || name.ends_with(".bias");
+}
 
 Shape ModelTensor::shape() const {
   Shape shape{0, parts[0].shape().cols};

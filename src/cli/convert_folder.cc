@@ -56,7 +56,9 @@ std::map<std::string, std::string> text_files(const Model& model, const DtypeRow
   } else if (!files.contains("tokenizer.json")) {
     progress.note("the model has no tokenizer that is read here: the folder gets none");
   }
-  files["config.json"] = text(folder_config(model, dtype.name));
+  const nlohmann::json config = folder_config(model, dtype.name);
+  check_read_back(model, config);
+  files["config.json"] = text(config);
   return files;
 }
 

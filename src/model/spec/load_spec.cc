@@ -51,7 +51,8 @@ uint64_t most_weights(const Model& model) {
 }
 
 double finite_positive(const Model& model, const std::string& key, double value) {
-  if (!std::isfinite(value) || value <= 0)
+  // Executors compute in floats: what is none there would be another number for each of them.
+  if (const auto single = static_cast<float>(value); !std::isnormal(single) || value <= 0)
     refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
   return value;
 }
