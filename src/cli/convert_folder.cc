@@ -1,5 +1,7 @@
 // A folder that transformers reads: config.json, the tokenizer's files, weights as safetensors in its order of rows.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -71,13 +73,17 @@ class NewFolder {
       throw Error(ErrorKind::io, "the output exists", path_.string(), {}, "another name, or --force");
     if (std::filesystem::exists(path_, error) && !std::filesystem::is_directory(path_, error))
       throw Error(ErrorKind::io, "the output is no folder", path_.string(), {}, "another name");
+    remove_abandoned();
     temporary_ = path_.string() + fmt::format(".tmp-{}", getpid());
     if (!std::filesystem::create_directory(temporary_, error))
       throw Error(ErrorKind::io, "the folder cannot be made", temporary_.string(), error.message());
+    lock_ = open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    flock(lock_, LOCK_EX | LOCK_NB);
   }
   ~NewFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(temporary_, ignored);
+    if (lock_ >= 0) close(lock_);
   }
   NewFolder(const NewFolder&) = delete;
   NewFolder& operator=(const NewFolder&) = delete;
@@ -87,9 +93,12 @@ class NewFolder {
   // An older folder keeps its other files; its weights are replaced, config.json last.
   void commit() {
     std::error_code error;
-    if (!std::filesystem::exists(path_)) {
+    if (!overwrite_ || !std::filesystem::exists(path_)) {  // onto one that another process made meanwhile, this fails
       std::filesystem::rename(temporary_, path_, error);
     } else {
+      // Of two processes one is through before the other begins: a folder has the files of one of them.
+      const int whole = open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      flock(whole, LOCK_EX);
       for (const auto& entry : std::filesystem::directory_iterator(path_)) {
         const std::string name = entry.path().filename().string();
         if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
@@ -101,12 +110,28 @@ class NewFolder {
                             [](const auto& file) { return file.filename() != "config.json"; });
       for (const auto& file : files)
         if (!error) std::filesystem::rename(file, path_ / file.filename(), error);
+      if (whole >= 0) close(whole);
     }
     if (error) throw Error(ErrorKind::io, "the folder cannot be put in its place", path_.string(), error.message());
   }
 
  private:
+  // What a writer of this folder left that was killed: its lock went with it.
+  void remove_abandoned() const {
+    const std::string prefix = path_.filename().string() + ".tmp-";
+    const std::filesystem::path around = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(around, ignored)) {
+      if (!entry.path().filename().string().starts_with(prefix) || !entry.is_directory(ignored)) continue;
+      const int folder = open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (folder < 0) continue;
+      if (flock(folder, LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(entry.path(), ignored);
+      close(folder);
+    }
+  }
+
   std::filesystem::path path_, temporary_;
+  int lock_ = -1;
   bool overwrite_;
 };
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -37,19 +38,27 @@ const RecordName kName = {"an entry of the journal is damaged", "delete this ent
 }  // namespace
 
 Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::move(folder)) {
-  std::error_code error;
-  const bool fresh = std::filesystem::create_directory(folder_, error);
-  if (error)
-    throw Error(ErrorKind::io, "cannot create the journal", folder_.string(), error.message(),
-                "choose an output folder that you may write to");
-  lock_ = ::open((folder_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    const int reason = errno;
+  bool fresh = false;
+  const std::filesystem::path lock = folder_ / "lock";
+  // A run that ends takes its journal away, maybe between two of these calls: then the lock is not the folder's, and once more.
+  for (struct stat held{}, there{}; lock_ < 0 || ::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &there) != 0 ||
+                                    held.st_ino != there.st_ino;) {
     if (lock_ >= 0) ::close(lock_);
-    lock_ = -1;
-    throw Error(ErrorKind::io, "cannot lock the journal", folder_.string(),
-                reason == EWOULDBLOCK ? "another process works on this output" : std::strerror(reason),
-                "wait for it, or choose another output");
+    std::error_code error;
+    fresh = std::filesystem::create_directory(folder_, error);
+    if (error)
+      throw Error(ErrorKind::io, "cannot create the journal", folder_.string(), error.message(),
+                  "choose an output folder that you may write to");
+    lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (lock_ < 0 && errno == ENOENT) continue;
+    if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+      const int reason = errno;
+      if (lock_ >= 0) ::close(lock_);
+      lock_ = -1;
+      throw Error(ErrorKind::io, "cannot lock the journal", folder_.string(),
+                  reason == EWOULDBLOCK ? "another process works on this output" : std::strerror(reason),
+                  "wait for it, or choose another output");
+    }
   }
   const auto key_path = folder_ / "key.json";
   if (fresh || !std::filesystem::exists(key_path) || !holds_entries(folder_)) {
@@ -168,10 +177,13 @@ StageReport Journal::report(const std::string& unit) const {
 }
 
 void Journal::remove() {
+  // Under another name first, its lock still held: whoever comes now begins a journal of his own.
+  const std::filesystem::path gone = folder_.string() + fmt::format(".tmp-{}", ::getpid());
+  std::error_code error;
+  std::filesystem::rename(folder_, gone, error);
+  std::filesystem::remove_all(error ? folder_ : gone, error);
   ::close(lock_);
   lock_ = -1;
-  std::error_code error;
-  std::filesystem::remove_all(folder_, error);
 }
 
 void append_vectors(const Vectors& vectors, Json& header, std::vector<std::span<const std::byte>>& body) {

@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/options.h"
+#include "format/container.h"
 #include "format/gguf.h"
 
 namespace whit::tests {
@@ -217,6 +218,31 @@ std::string change_format(FileParts& parts, Rng& rng) {
   }
 }
 
+// A key of the tokenizer, wherever the file keeps them.
+std::string change_tokenizer(FileParts& parts, Rng& rng) {
+  const bool packed = parts.tokenizer.all().size() > 0;
+  KeyValues& keys = packed ? parts.tokenizer : parts.keys;
+  std::vector<std::string> names;
+  for (const KeyValue& item : keys.all())
+    if (item.key.starts_with("tokenizer.")) names.push_back(item.key);
+  if (names.empty()) return "nothing";
+  const std::string key = names[rng.below(names.size())];
+  Value value = *keys.find(key);
+  rng.below(5) == 0 ? change_type(value, rng) : change_value(value, rng);
+  keys.set(key, value);
+  if (packed) {
+    const PackedTokenizer again = pack_tokenizer(keys);
+    for (FileTensor& tensor : parts.tensors) {
+      if (tensor.name != "whit.tokenizer") continue;
+      const auto bytes = std::as_bytes(std::span(again.compressed));
+      tensor.bytes.assign(bytes.begin(), bytes.end());
+      tensor.dimensions = {tensor.bytes.size()};
+    }
+    parts.keys.set("whit.tokenizer.raw_bytes", rng.below(8) == 0 ? odd_number(rng) : again.raw_bytes);
+  }
+  return "tokenizer changed: " + key;
+}
+
 FileTensor& drawn_tensor(FileParts& parts, Rng& rng) { return parts.tensors[rng.below(parts.tensors.size())]; }
 
 std::string change_numbers(FileParts& parts, Rng& rng) {
@@ -282,6 +308,10 @@ FileParts read_parts(const std::filesystem::path& path) {
     if (!item.key.starts_with("whit.checksum.") && item.key != "general.alignment") parts.keys.append(item.key, item.value);
   for (const GgufTensor& tensor : gguf.tensors)
     parts.tensors.push_back({tensor.name, tensor.dimensions, tensor.type, {tensor.data.begin(), tensor.data.end()}});
+  if (!is_whit_file(gguf)) return parts;
+  const KeyValues unpacked = model_metadata(gguf);
+  for (const KeyValue& item : unpacked.all())
+    if (item.key.starts_with("tokenizer.")) parts.tokenizer.append(item.key, item.value);
   return parts;
 }
 
@@ -297,7 +327,8 @@ void write_parts(const FileParts& parts, const std::filesystem::path& path) {
 
 std::string mutate(FileParts& parts, Rng& rng) {
   if (parts.tensors.empty()) return "nothing";
-  switch (rng.below(12)) {
+  switch (rng.below(13)) {
+    case 12: return change_tokenizer(parts, rng);
     case 0:
     case 1: return change_key(parts, rng);
     case 2: return add_key(parts, rng);

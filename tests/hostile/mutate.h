@@ -21,6 +21,7 @@ struct FileTensor {
 struct FileParts {
   KeyValues keys;  // without checksums
   std::vector<FileTensor> tensors;
+  KeyValues tokenizer;  // of a file of ours: what is packed in it
   uint64_t alignment = 32;
 };
 

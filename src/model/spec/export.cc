@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "format/format.h"
 #include "model/spec/config.h"
 #include "model/spec/family.h"
 #include "model/spec/load.h"
