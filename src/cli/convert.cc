@@ -41,7 +41,8 @@ void convert(ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = turn_back_stream(load_model(verb.model, load));  // an ordinary file has no place for the rotation
+  // An ordinary file has no place for a rotation.
+  const ModelPtr model = turn_back_stream(load_model(verb.model, load, terminal));
   ThreadPool pool(verb.threads);
   const bool gguf = options.output.extension() == ".gguf";
   const Converted converted =
