@@ -141,9 +141,6 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
       layer.down = project({"ffn_down"});
       layers_.push_back(std::move(layer));
     }
-    if (!model_->need("token_embd.weight", {s.vocabulary, s.embedded()}).tensor->rotation.outputs.empty())
-      throw Error(ErrorKind::input, "an embedding with rotated outputs cannot be looked up row by row",
-                  model_->path.string() + ": token_embd.weight");
     embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.embedded()}}});
     if (s.projects()) {
       project_in_ = linear({{"project_in.weight", {s.width, s.embedding_width}}});

@@ -270,7 +270,11 @@ std::vector<JoinedTensor> joined_tensors(const ModelSpec& spec, const Family& fa
         const std::string linear = member.substr(0, member.rfind('.'));
         if (spec.has_bias(linear.substr(linear.rfind('.') + 1))) bias.parts.push_back(linear + ".bias");
       }
-      if (!bias.parts.empty()) joined.push_back(std::move(bias));
+      if (bias.parts.empty()) continue;
+      if (bias.parts.size() != unit.members.size())  // a vector of some of them would be read as that of another linear
+        throw Error(ErrorKind::input, "an output of this family joins the biases of linears that it joins, and some have none",
+                    bias.parts.front(), std::string(family.model_type), "our own formats keep them: whit compress");
+      joined.push_back(std::move(bias));
     }
   return joined;
 }

@@ -341,6 +341,9 @@ void check_tensors(const Model& model) {
       refuse(model, "a tensor has another shape than the model's description says", "tensor " + name,
              fmt::format("{} x {}, wanted {} x {}", it->second.rows, it->second.cols, shape.rows, shape.cols));
   }
+  const TensorView embedding = model.find("token_embd.weight");
+  if (!embedding.tensor->rotation.rows(embedding.begin, embedding.rows).outputs.empty())
+    refuse(model, "an embedding with rotated outputs cannot be looked up row by row", "tensor token_embd.weight", "");
   for (const auto& [name, shape] : found)
     if (!wanted.contains(name))
       refuse(model, "the model has a tensor that is not supported", "tensor " + name,
