@@ -7,8 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
 
@@ -128,6 +131,79 @@ TEST(Hostile, FilesBehindRightChecksums) {
   for (const std::string& line : tally.wrong) ADD_FAILURE() << line;
   // Cases that are all refused would prove nothing.
   EXPECT_GT(tally.counts[static_cast<size_t>(Verdict::same)], count / 10);
+}
+
+class Crafted : public testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::create_directories(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::filesystem::path file() const { return folder_ / "case.gguf"; }
+  std::string refusal(ErrorKind kind) const {
+    try {
+      load_model(file());
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      return error.what();
+    }
+    return "was read";
+  }
+
+  std::filesystem::path folder_ = std::filesystem::temp_directory_path() / fmt::format("whit_crafted{}", getpid());
+};
+
+// One number of a model as it is made elsewhere: whatever it does on the way, every executor ends with the same error.
+TEST_F(Crafted, NumbersThatOverflowAreOneError) {
+  const std::filesystem::path stories = WHIT_TESTS_DIR "/data/models/stories260K.gguf";
+  struct Row {
+    const char* tensor;
+    float value;
+    bool all;
+  };
+  for (const Row& row : {Row{"blk.0.attn_norm.weight", 1e20f, true}, Row{"blk.1.ffn_norm.weight", 3e38f, true},
+                         Row{"blk.2.attn_v.weight", 1e30f, false}, Row{"blk.0.ffn_down.weight", std::nanf(""), false},
+                         Row{"blk.4.ffn_gate.weight", -3e38f, true}, Row{"output_norm.weight", 1e25f, true},
+                         Row{"token_embd.weight", INFINITY, true}}) {
+    SCOPED_TRACE(row.tensor);
+    FileParts parts = read_parts(stories);
+    for (FileTensor& tensor : parts.tensors)
+      for (size_t at = 0; tensor.name == row.tensor && at < (row.all ? tensor.bytes.size() : 4); at += 4)
+        std::memcpy(tensor.bytes.data() + at, &row.value, 4);
+    write_parts(parts, file());
+    const Judged judged = judge(file(), folder_, false);
+    EXPECT_EQ(judged.verdict, Verdict::overflow) << kVerdicts[static_cast<size_t>(judged.verdict)] << judged.why;
+  }
+}
+
+TEST_F(Crafted, PartsThatNoPackerWritesAreRefused) {
+  Rng rng(3);
+  ModelOutput output;
+  do output = drawn_model(rng);
+  while (output.metadata.string("general.architecture") != "llama");
+  const auto with = [&](const Json& format, const std::string& part, uint16_t fill) {
+    ModelOutput changed = output;
+    OutputTensor& tensor = *std::find_if(changed.tensors.begin(), changed.tensors.end(),
+                                         [](const OutputTensor& one) { return one.name == "blk.0.ffn_down.weight"; });
+    tensor.format = make_format_from(format, "test");
+    auto packed = std::make_shared<Packed>(Packed{tensor.format, tensor.shape, {}});
+    for (const PartSpec& spec : tensor.format->parts(tensor.shape)) {
+      packed->parts.emplace_back(spec.bytes);
+      for (size_t at = 0; spec.suffix == part && at + 1 < spec.bytes; at += 2)
+        std::memcpy(packed->parts.back().data() + at, &fill, 2);
+    }
+    tensor.load = [packed] { return packed; };
+    write_output(changed, file());
+  };
+  const Json residual = {{"name", "binary_groups"}, {"regions", 2}, {"block", 0}, {"residual", 1}};
+  with(residual, "columns", 0);
+  EXPECT_EQ(refusal(ErrorKind::input), "was read");
+  with(residual, "columns", 0xffff);
+  EXPECT_NE(refusal(ErrorKind::input).find("salient"), std::string::npos);
+  with({{"name", "nm_sign"}, {"n", 2}, {"m", 8}}, "scales", 0x7c00);
+  EXPECT_NE(refusal(ErrorKind::numeric).find("infinity"), std::string::npos);
+  with({{"name", "nm_f16"}, {"n", 2}, {"m", 8}}, "values", 0x7e01);
+  EXPECT_NE(refusal(ErrorKind::numeric).find("NaN"), std::string::npos);
+  with({{"name", "grid"}, {"bits", 4}, {"group", 16}, {"parameter_bits", 8}}, "row_scales", 0xbc00);
+  EXPECT_NE(refusal(ErrorKind::input).find("negative"), std::string::npos);
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "base/error.h"
+#include "model/spec/score_bound.h"
 
 namespace whit {
 
@@ -32,6 +34,21 @@ void check_activations(std::span<const float> values, int64_t block, const char*
   throw Error(ErrorKind::numeric, "a number on the way through the model is too large or none",
               block < 0 ? std::string(what) : "blk." + std::to_string(block) + "." + what, std::to_string(*worst),
               "the weights are damaged, or were made with wrong scales");
+}
+
+void check_scores(std::span<const float> scores, float scale) {
+  constexpr size_t kLanes = 16;
+  if (scores.empty()) return;
+  float lanes[kLanes], most = scores[0];
+  std::fill(lanes, lanes + kLanes, most);
+  size_t i = 0;
+  for (; i + kLanes <= scores.size(); i += kLanes)
+    for (size_t l = 0; l < kLanes; ++l) lanes[l] = scores[i + l] > lanes[l] ? scores[i + l] : lanes[l];
+  for (; i < scores.size(); ++i) most = std::max(most, scores[i]);
+  most = std::max(most, *std::max_element(lanes, lanes + kLanes)) * scale;
+  if (std::abs(most) <= kLargestScore) return;
+  throw Error(ErrorKind::numeric, "products of queries and keys are too large for softmax to tell them apart", "attention",
+              std::to_string(most), "the weights are damaged, or were made with wrong scales");
 }
 
 uint64_t learned_row(const ModelSpec& spec, uint64_t position) {
