@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 namespace whit {
@@ -31,6 +33,19 @@ bool holds_entries(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     if (entry.path().filename() != "lock" && !entry.path().filename().string().starts_with("key.json")) return true;
   return false;
+}
+
+// Journals of this output that a run was about to remove when it was killed (Journal::remove).
+void remove_abandoned(const std::filesystem::path& folder) {
+  const std::string prefix = folder.filename().string() + ".tmp-";
+  const std::filesystem::path around = folder.has_parent_path() ? folder.parent_path() : std::filesystem::path(".");
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(around, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    const int pid = std::atoi(name.c_str() + prefix.size());
+    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
+  }
 }
 
 const RecordName kName = {"an entry of the journal is damaged", "delete this entry; the run then makes it anew"};
@@ -60,6 +75,7 @@ Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::m
                   "wait for it, or choose another output");
     }
   }
+  remove_abandoned(folder_);
   const auto key_path = folder_ / "key.json";
   if (fresh || !std::filesystem::exists(key_path) || !holds_entries(folder_)) {
     write_file(key_path, key.dump(1), true);
