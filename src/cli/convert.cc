@@ -40,7 +40,7 @@ void convert(ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = load_model(verb.model, load);
+  const ModelPtr model = load_model(verb.model, load, terminal);
   ThreadPool pool(verb.threads);
   const bool gguf = options.output.extension() == ".gguf";
   const Converted converted =

@@ -194,7 +194,7 @@ void inspect(const InspectOptions& options, Terminal& terminal) {
   try {
     LoadOptions load;
     load.verify = !options.no_verify;
-    model = load_model(options.model, load);
+    model = load_model(options.model, load, terminal);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::integrity && options.json && !options.tokenize) {
       write_json(damaged_json(damaged_part(error, options.model)));
@@ -218,6 +218,7 @@ ModelRecord model_record(const Model& model, const std::string& path) {
   record.model = path;
   record.architecture = model.spec.family;
   record.integrity = model.integrity;
+  record.notes = model.notes;
   record.weights = static_cast<double>(model.spec.weights());
   record.file_bytes = static_cast<double>(model.file_bytes);
   record.file_bits_per_weight = file_bits_per_weight(model);

@@ -39,7 +39,7 @@ void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
 ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice, Progress& progress) {
   LoadOptions options;
   options.verify = !choice.no_verify;
-  ModelPtr model = load_model(path, options);
+  ModelPtr model = load_model(path, options, progress);
   note_if_too_large(progress, path.string() + " has", model->file_bytes, "it is read from the disk again for every token");
   return model;
 }

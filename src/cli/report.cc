@@ -44,7 +44,7 @@ const Json& need_array(const Json& json, const char* key, const std::string& pat
   return *found;
 }
 
-Results gather(const ReportOptions& options) {
+Results gather(const ReportOptions& options, Terminal& terminal) {
   Results results;
   if (!options.results.empty()) results = results_from(parse_json(options.results), options.results);
   for (const std::string& path : options.evals) {
@@ -53,7 +53,7 @@ Results gather(const ReportOptions& options) {
     if (const auto base = json.find("base"); base != json.end() && base->is_object())
       results.base = eval_row_from(*base, path).model;
   }
-  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path), path));
+  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path, {}, terminal), path));
   for (const std::string& answer : options.answers) {
     const size_t sign = answer.rfind('=');
     if (sign == std::string::npos || sign == 0)
@@ -79,7 +79,7 @@ Results gather(const ReportOptions& options) {
 }
 
 void report(const ReportOptions& options, Terminal& terminal) {
-  const Results results = gather(options);
+  const Results results = gather(options, terminal);
   const std::filesystem::path folder = options.output;
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);

@@ -132,6 +132,7 @@ Json to_json(const ModelRecord& record, bool with_model) {
   json["file_bytes"] = count(record.file_bytes);
   json["file_bits_per_weight"] = number(record.file_bits_per_weight);
   json["integrity"] = text(record.integrity);
+  json["notes"] = record.notes;
   json["tensors"] = std::move(tensors);
   return json;
 }
@@ -145,6 +146,10 @@ ModelRecord model_record_from(const Json& json, const std::string& where) {
   read(json, where, "weights", record.weights);
   read(json, where, "file_bytes", record.file_bytes);
   read(json, where, "file_bits_per_weight", record.file_bits_per_weight);
+  read_array(json, where, "notes", record.notes, [](const Json& item, const std::string& at) {
+    if (!item.is_string()) wrong(at, "value", item, "a string");
+    return item.get<std::string>();
+  });
   read_array(json, where, "tensors", record.tensors, [](const Json& item, const std::string& at) {
     need_object(item, at);
     TensorRecord tensor;

@@ -45,6 +45,7 @@ struct ModelRecord {
   std::string model, architecture, integrity;
   double weights = not_measured, file_bytes = not_measured, file_bits_per_weight = not_measured;
   std::vector<TensorRecord> tensors;
+  std::vector<std::string> notes;
 };
 // With `model` first, else exactly the keys of `whit inspect --json`.
 Json to_json(const ModelRecord& record, bool with_model);

@@ -47,7 +47,7 @@ std::string story() {
 TEST(Inspect, Json) {
   const Json json = parse_output(call_whit({"inspect", stories, "--json"}));
   EXPECT_EQ(keys(json), (std::set<std::string>{"architecture", "weights", "file_bytes", "file_bits_per_weight",
-                                               "integrity", "tensors"}));
+                                               "integrity", "notes", "tensors"}));
   EXPECT_EQ(json["architecture"], "llama");
   EXPECT_EQ(json["integrity"], "absent");
   EXPECT_EQ(json["file_bytes"], std::filesystem::file_size(stories));

@@ -1,5 +1,7 @@
 #include "model/spec/load.h"
 
+#include <fmt/format.h>
+
 #include <system_error>
 
 namespace whit {
@@ -8,6 +10,12 @@ ModelPtr load_model(const std::filesystem::path& path, const LoadOptions& option
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return load_folder_model(path, options);
   return load_gguf_model(path, options);
+}
+
+ModelPtr load_model(const std::filesystem::path& path, const LoadOptions& options, Progress& progress) {
+  ModelPtr model = load_model(path, options);
+  for (const std::string& note : model->notes) progress.note(fmt::format("{}: {}", path.string(), note));
+  return model;
 }
 
 }  // namespace whit
