@@ -9,6 +9,12 @@ Compared are ids with and without the tokens at the ends, and both decodings; fo
 variants of them that say what other models' files say, each read from the folder, from the GGUF keys that we write, and
 (where the file needs no key of ours) from a GGUF file as llama.cpp's converter writes it. Invalid UTF-8, which the
 package does not take, must come back from a byte-level tokenizer byte by byte.
+
+    tools/compare_tokenizers.py tokenizer_ids --names VOCABULARY.gguf [--llama PROGRAM] [--texts 10000] [--only NAME]
+
+Every value of tokenizer.ggml.pre: the vocabulary (one of llama.cpp's models/ggml-vocab-*.gguf with byte-level letters) with
+that name in it, against the package `tokenizers` on the tokenizer.json that we write for it, and against PROGRAM: llama.cpp's
+own reader as a program that answers hexadecimal lines with {"ids": [...], "ends": [...]}.
 """
 import argparse
 import copy
@@ -16,6 +22,7 @@ import json
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -237,6 +244,49 @@ def write_gguf(path, name, top):
     writer.close()
 
 
+def with_name(data, name):
+    """A GGUF file's bytes with another tokenizer.ggml.pre."""
+    key = b"tokenizer.ggml.pre" + struct.pack("<I", 8)
+    at = data.index(key) + len(key)
+    size, = struct.unpack_from("<Q", data, at)
+    return data[:at] + struct.pack("<Q", len(name)) + name.encode() + data[at + 8 + size:]
+
+
+def compare_names(options, samples):
+    """One line a name: texts, how many differ from `tokenizers`, how many from llama.cpp's reader."""
+    encoded = [text.encode() for text in samples]
+    source = pathlib.Path(options.names).read_bytes()
+    names = re.findall(r'^    \{"([^"]+)"', (DATA.parent.parent / "src/data/pre_tokenizers/names.cc").read_text(), re.M)
+    known, failures = {}, 0
+    for name in names:
+        if options.only and options.only != name:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = pathlib.Path(scratch) / "t.gguf"
+            path.write_bytes(with_name(source, name))
+            ask(options.program, path, [], "folder", scratch)
+            written = (pathlib.Path(scratch) / "tokenizer.json").read_text()
+            if written not in known:
+                reference = Tokenizer.from_str(written)
+                known[written] = [(reference.encode(text, add_special_tokens=False).ids, reference.encode(text).ids)
+                                  for text in samples]
+            answers = ask(options.program, path, encoded)
+            wrong = {"tokenizers": [(text, want, got["ids"]) for text, (want, ends), got in
+                                    zip(samples, known[written], answers, strict=True)
+                                    if got["ids"] != want or got["ends"] != ends]}
+            failures += len(wrong["tokenizers"])
+            if options.llama:
+                wrong["llama.cpp"] = [(text, want["ids"], got["ids"]) for text, want, got in
+                                      zip(samples, ask(options.llama, path, encoded), answers, strict=True)
+                                      if got["ids"] != want["ids"] or got["ends"] != want["ends"]]
+            print(f"{name:24} {len(samples)} texts" + "".join(f", {len(rows)} differ from {who}"
+                                                              for who, rows in wrong.items()), flush=True)
+            for who, rows in wrong.items():
+                for text, want, found in sorted(rows, key=lambda row: len(row[0]))[:options.show]:
+                    print(f"   {who}: {text[:60]!r}\n      {str(want)[:200]}\n      whit {str(found)[:200]}")
+    return failures
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
@@ -244,8 +294,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="a variant's name")
     parser.add_argument("--every", action="store_true", help="every character of Unicode instead of random texts")
+    parser.add_argument("--names", metavar="VOCABULARY.gguf", help="every value of tokenizer.ggml.pre instead")
+    parser.add_argument("--llama", metavar="PROGRAM")
+    parser.add_argument("--show", type=int, default=2, help="so many differences of each kind")
     options = parser.parse_args()
     samples = list(every_character() if options.every else texts(options.texts, options.seed))
+    if options.names:
+        sys.exit(compare_names(options, samples) > 0)
     encoded = [text.encode() for text in samples]
     bad = list(broken(options.texts // 10, options.seed))
     failures = 0

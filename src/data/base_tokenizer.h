@@ -21,6 +21,7 @@ class BaseTokenizer : public Tokenizer {
   std::vector<int32_t> ends() const final { return parts_.ends; }
   bool is_special(int32_t id) const noexcept final;
   std::string chat_template() const final { return parts_.chat_template; }
+  std::vector<std::string> notes() const final { return parts_.notes; }
   std::string piece(int32_t id) const final;
 
  protected:

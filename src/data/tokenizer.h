@@ -31,13 +31,15 @@ class Tokenizer {
   virtual std::vector<int32_t> ends() const = 0;   // ids that end an answer: eos, eot, ...
   virtual bool is_special(int32_t id) const noexcept = 0;
   virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has none
-  virtual std::string kind() const = 0;           // for people: "byte-level BPE, smollm, 49152 tokens"
+  // What was settled when it was read, and what others should know: a sentence each.
+  virtual std::vector<std::string> notes() const = 0;
+  virtual std::string kind() const = 0;  // for people: "byte-level BPE, smollm, 49152 tokens"
 };
 
 // From GGUF metadata (tokenizer.* keys). Unknown model, unknown pre-tokenizer, broken merges: ErrorKind::input.
 std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata);
-// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A pattern that is not one of the known ones
-// is ErrorKind::input that shows it.
+// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A step or a part of a pattern that is not
+// read is ErrorKind::input that names it.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files);
 // The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows ([PADi] fills up).
 KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows);

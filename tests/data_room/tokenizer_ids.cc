@@ -1,10 +1,12 @@
 // What tools/compare_tokenizers.py asks of our tokenizers: no test, a program over standard input and output.
 //
 //   tokenizer_ids FOLDER|FILE.gguf [keys]     keys: by way of the GGUF keys that are written for the folder
+//   tokenizer_ids FILE.gguf folder OUT        writes the tokenizer's files into the folder OUT, and answers nothing
 //
 // A line in: a text's bytes in hexadecimal. A line out: JSON with the ids with and without what is put at the ends, and
 // the bytes of their decoding and of their pieces in hexadecimal.
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -40,6 +42,11 @@ std::string to_hex(const std::string& bytes) {
 }
 
 int answer(int count, char** arguments) {
+  if (count == 4 && std::string_view(arguments[2]) == "folder") {
+    for (const auto& [name, text] : tokenizer_files(GgufFile::open(arguments[1]).metadata))
+      std::ofstream(std::filesystem::path(arguments[3]) / name) << text;
+    return 0;
+  }
   const auto tokenizer = open_tokenizer(arguments[1], count > 2);
   for (std::string line; std::getline(std::cin, line);) {
     const std::string text = from_hex(line);
