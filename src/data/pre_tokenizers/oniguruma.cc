@@ -16,7 +16,7 @@ constexpr char kCallout[] = "(?C)";
 constexpr int kMostNesting = 50;
 constexpr size_t kMostBytes = 1 << 16;
 
-// What \w is to Oniguruma: its table of Latin-1 counts superscripts and fractions in, that of [[:word:]] does not.
+// What \w is to Oniguruma: outside of brackets its table of Latin-1 counts superscripts and fractions in.
 constexpr char kPosixWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
@@ -294,7 +294,7 @@ class Translator {
 
   bool add_escape(std::string& out, char32_t& c, Options options) {
     CharacterSet set;
-    if (add_set_escape(set, options)) {
+    if (add_set_escape(set, options, false)) {
       out += set.expression(false);
       return true;
     }
@@ -327,14 +327,14 @@ class Translator {
   }
 
   // \d \D \s \S \w \W \h \H \p{...} \P{...}, in and outside of brackets; nothing is taken where it is another escape.
-  bool add_set_escape(CharacterSet& set, Options options) {
+  bool add_set_escape(CharacterSet& set, Options options, bool in_class) {
     constexpr Named kEscapes[] = {{"d", "\\p{Nd}"}, {"s", "\\p{White_Space}"}, {"w", kWord}, {"h", "0-9A-Fa-f"}};
     const char letter = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
     for (const Named& row : kEscapes) {
       const bool negated = letter == row.name[0] - 32;
       if (letter != row.name[0] && !negated) continue;
       at_ += 2;
-      set.add(row.text, negated);
+      set.add(in_class && row.text == kWord ? kPosixWord : row.text, negated);
       return true;
     }
     if (letter != 'p' && letter != 'P') return false;
@@ -474,7 +474,7 @@ class Translator {
         set.others.push_back(nested);
       return true;
     }
-    return sees("\\") && add_set_escape(set, options);
+    return sees("\\") && add_set_escape(set, options, true);
   }
 
   struct Interval {
