@@ -336,6 +336,7 @@ void read_tokens(const json& top, const std::map<std::string, std::string>& file
     if (each.name == "bos_token") parts.bos = id;
     if (each.name == "eos_token") parts.eos = id;
     if (each.name == "pad_token") parts.padding = id;
+    if (!each.name.empty()) parts.special_tokens[each.name] = each.token.content;
   }
   if (const int32_t eot = table.id_of("<|eot_id|>"); eot >= 0 && eot != parts.eos)
     if (parts.types[static_cast<size_t>(eot)] == TokenType::control) parts.eot = eot;

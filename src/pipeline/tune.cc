@@ -354,9 +354,9 @@ Json tune(const TuneRequest& request, Progress& progress) {
     throw Error(ErrorKind::io, "the output exists already", request.output.string(), {}, "--force overwrites it");
   ThreadPool pool(request.threads);
   set_torch_threads(pool.threads());
-  const ModelPtr model = load_model(request.model, {request.verify});
+  const ModelPtr model = load_model(request.model, {request.verify}, progress);
   ModelPtr original;
-  if (!request.against.empty()) original = load_model(request.against, {request.verify});
+  if (!request.against.empty()) original = load_model(request.against, {request.verify}, progress);
   if (original && (original->spec.vocabulary != model->spec.vocabulary || original->spec.layers != model->spec.layers ||
                    original->spec.width != model->spec.width))
     throw Error(ErrorKind::input, "the two models have different shapes", request.against.string());
