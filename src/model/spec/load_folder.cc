@@ -220,13 +220,19 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
   for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "generation_config.json", "chat_template.jinja", "config.json"})
     if (std::filesystem::exists(path / name)) {
       refuse_foreign_file(path / name);
       model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
     }
   if (std::filesystem::exists(path / "adapter_config.json"))
     model->notes.push_back("the folder also holds an adapter (adapter_config.json): it is not applied");
+  if (const auto more = path / "additional_chat_templates"; std::filesystem::is_directory(more))
+    for (const auto& entry : std::filesystem::directory_iterator(more))
+      if (entry.path().extension() == ".jinja")
+        model->tokenizer_files["additional_chat_templates/" + entry.path().filename().string()] =
+            read_file(entry.path(), kLargestTokenizer);
   describe(*model);
   return model;
 }
