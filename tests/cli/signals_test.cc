@@ -73,7 +73,7 @@ TEST_F(Signals, AMappedFileThatIsCutShortIsNamed) {
   const std::string path = other.file("mapped\x1b.bin", std::string(1 << 20, 'x'));
   const std::string said = other.file("said", "");
   const int status = in_child([&] {
-    freopen(said.c_str(), "w", stderr);
+    if (!freopen(said.c_str(), "w", stderr)) _exit(97);
     const auto mapped = MappedFile::open(path);
     fs::resize_file(path, 100);
     const volatile std::byte last = mapped->bytes().back();
