@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/lfs.h"
 #include "base/output.h"
 
 namespace whit {
@@ -21,7 +22,8 @@ namespace {
 [[noreturn]] void fail_io(const std::string& what, const std::filesystem::path& path, int error) {
   std::string hint;
   if (error == ENOSPC || error == EDQUOT) hint = "free some space and run the same command again";
-  if (error == EACCES || error == EPERM || error == EROFS) hint = "choose a folder that you may write to, or check the permissions";
+  if (error == EACCES || error == EPERM || error == EROFS)
+    hint = "choose a folder that you may write to, or check the permissions";
   if (error == ENOENT) hint = "check the path";
   if (error == EFBIG) hint = "the size of files is limited here: `ulimit -f`, or the file system's own limit";
   if (error == ENOMEM) hint = "free some memory, or raise the limit on it (`ulimit -v`)";
@@ -76,6 +78,15 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "--force overwrites it");
 }
 
+void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path) {
+  if (!is_lfs_pointer(content)) return;
+  const size_t at = content.find("\nsize ");
+  const std::string_view size = at == content.npos ? "" : content.substr(at + 6, content.find('\n', at + 1) - at - 6);
+  throw Error(ErrorKind::input, "the file is a Git LFS pointer, not the file that it stands for", path.string(),
+              size.empty() ? "" : fmt::format("{} bytes in place of {}", content.size(), size.substr(0, 20)),
+              "`git lfs pull` in its folder fetches the file");
+}
+
 constexpr size_t kBuffer = 1 << 20;
 
 }  // namespace
@@ -88,6 +99,10 @@ void remove_abandoned(const std::filesystem::path& path) {
     const Descriptor file{::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
     if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(entry.path(), ignored);
   }
+}
+
+bool is_lfs_pointer(std::string_view content) {
+  return content.size() <= 1024 && content.starts_with("version https://git-lfs.github.com/spec/");
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
@@ -104,6 +119,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
     if (address == MAP_FAILED) fail_io("cannot map the file into memory", path, errno);
     result->bytes_ = {static_cast<const std::byte*>(address), size};
     result->remembered_ = std::make_unique<Remembered>(path, result->bytes_);
+    refuse_lfs_pointer({static_cast<const char*>(address), size}, path);
   }
   return result;
 }
@@ -143,6 +159,7 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit) {
       throw Error(ErrorKind::io, "the file became shorter while it was read", path.string(),
                   fmt::format("{} of {} bytes", done, size), "run the same command again once the file is whole");
     content.resize(done);
+    refuse_lfs_pointer(content, path);
     return content;
   }
 }

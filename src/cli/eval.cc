@@ -97,7 +97,7 @@ Opened open_to_judge(const std::string& path, const EvalOptions& options, const 
   opened.model = open_model(path, options.executor, terminal);
   const size_t context = session_context(*opened.model, options.context, default_context);
   opened.windows =
-      judging_windows(*load_tokenizer(*opened.model), text, context, static_cast<uint64_t>(options.chunks));
+      judging_windows(*load_tokenizer(*opened.model, terminal), text, context, static_cast<uint64_t>(options.chunks));
   Hasher hasher;
   for (const std::vector<int32_t>& window : opened.windows.windows) hasher.add(std::as_bytes(std::span(window)));
   opened.windows_hash = hasher.hex();
