@@ -72,7 +72,7 @@ struct ThreadPool::State {
     }
   }
 
-  void end() {
+  void end() noexcept {
     {
       std::lock_guard lock(mutex);
       stop = true;

@@ -15,6 +15,7 @@
 #include "base/size.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
+#include "model/spec/basis.h"
 #include "report/units.h"
 
 namespace whit {
@@ -53,7 +54,8 @@ void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = load_model(verb.model, load, terminal);
+  // An ordinary file has no place for a rotation.
+  const ModelPtr model = turn_back_stream(load_model(verb.model, load, terminal));
   ThreadPool pool(verb.threads);
   const Converted converted =
       gguf ? write_gguf_model(*model, options, pool, terminal) : write_folder(*model, options, pool, terminal);
@@ -100,6 +102,11 @@ VerbBody declare_convert(CLI::App& app) {
 }
 
 }  // namespace
+
+// In a file of ours a vector may stand as a matrix of one row.
+bool ModelTensor::is_vector() const {
+  return parts[0].tensor->dimensions == 1 || name.ends_with("norm.weight") || name.ends_with(".bias");
+}
 
 Shape ModelTensor::shape() const {
   Shape shape{0, parts[0].shape().cols};

@@ -55,7 +55,9 @@ std::map<std::string, std::string> text_files(const Model& model, const DtypeRow
   } else if (!files.contains("tokenizer.json")) {
     progress.note("the model has no tokenizer that is read here: the folder gets none");
   }
-  files["config.json"] = text(folder_config(model, dtype.name));
+  const nlohmann::json config = folder_config(model, dtype.name);
+  check_read_back(model, config);
+  files["config.json"] = text(config);
   return files;
 }
 
@@ -79,6 +81,7 @@ class NewFolder {
                   "another name for the output");
     lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lock_ >= 0) ::flock(lock_, LOCK_EX | LOCK_NB);
+    overwrite_ = overwrite;
   }
   ~NewFolder() {
     std::error_code ignored;
@@ -98,9 +101,12 @@ class NewFolder {
   // An older folder keeps its other files; its weights and its tokenizer are replaced, config.json last.
   void commit() {
     std::error_code error;
-    if (!std::filesystem::exists(path_)) {
+    if (!overwrite_ || !std::filesystem::exists(path_)) {  // onto one that another process made meanwhile, this fails
       std::filesystem::rename(temporary_, path_, error);
     } else {
+      // Of two processes one is through before the other begins: a folder has the files of one of them.
+      const int whole = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      ::flock(whole, LOCK_EX);
       for (const auto& entry : std::filesystem::directory_iterator(path_)) {
         const std::string name = entry.path().filename().string();
         if (name == "model.safetensors.index.json" || is_tokenizer_file(name) ||
@@ -113,6 +119,7 @@ class NewFolder {
                             [](const auto& file) { return file.filename() != "config.json"; });
       for (const auto& file : files)
         if (!error) std::filesystem::rename(file, path_ / file.filename(), error);
+      if (whole >= 0) close(whole);
     }
     if (error) throw Error(ErrorKind::io, "the folder cannot be put in its place", path_.string(), error.message());
   }
@@ -121,6 +128,7 @@ class NewFolder {
   std::filesystem::path path_, temporary_;
   std::deque<Remembered> remembered_;
   int lock_ = -1;
+  bool overwrite_ = false;
 };
 
 // Rows of the tensor as the folder has them, a few at a time.

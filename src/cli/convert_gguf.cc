@@ -36,7 +36,14 @@ FormatPtr choose_type(const ModelTensor& tensor, const std::vector<FormatPtr>& t
   const bool alike = std::all_of(tensor.parts.begin(), tensor.parts.end(), [&](const TensorView& part) {
     return part.tensor->format->label() == stored->label();
   });
-  if (types.empty()) return stored->is_ggml() && alike ? stored : make_format("f16");
+  if (types.empty()) {
+    // Turned back, weights do not lie on their levels any more.
+    const bool turned = std::any_of(tensor.parts.begin(), tensor.parts.end(), [](const TensorView& part) {
+      return part.tensor->rotation || part.tensor->inner;
+    });
+    const bool as_stored = stored->is_ggml() && alike && (!turned || stored->name() == "f32" || stored->name() == "bf16");
+    return as_stored ? stored : make_format("f16");
+  }
   for (size_t i = 0;; ++i) {
     try {
       types[i]->check_shape(tensor.shape(), tensor.name);
@@ -55,7 +62,7 @@ std::vector<std::byte> round_part(const TensorView& view, const FormatPtr& forma
                                   Progress& progress) {
   const uint64_t cols = view.shape().cols;
   progress.check_interrupt();
-  if (view.tensor->format->label() == format->label() && !view.tensor->rotation) {
+  if (view.tensor->format->label() == format->label() && !view.tensor->rotation && !view.tensor->inner) {
     progress.advance(static_cast<double>(view.shape().count()));
     return copy_packed(view).parts.at(0);
   }
@@ -118,6 +125,11 @@ std::filesystem::path shard_name(const std::filesystem::path& output, size_t num
 Converted write_gguf_model(const Model& model, const ConvertOptions& options, ThreadPool& pool, Progress& progress) {
   const std::vector<FormatPtr> types = read_types(options.type);
   const KeyValues metadata = gguf_metadata(model, progress);
+  Model again;
+  again.path = model.path;
+  again.metadata = metadata;
+  again.tensors = model.tensors;
+  check_read_back(model, std::move(again));
   const Json manifest = {{"whit", 1}, {"convert", {{"model", model.content_hash}, {"type", options.type}}}};
 
   Converted converted;
@@ -129,7 +141,7 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
     OutputTensor output;
     output.name = tensor.name;
     output.shape = tensor.shape();
-    output.dimensions = tensor.parts[0].tensor->dimensions;
+    output.dimensions = tensor.is_vector() ? 1 : 2;
     output.format = choose_type(tensor, types);
     output.load = [tensor, format = output.format, &pool, &progress] {
       return round_tensor(tensor, format, pool, progress);

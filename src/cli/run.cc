@@ -270,7 +270,6 @@ void check(const CLI::App& app, const RunOptions& options) {
   if (!options.ids.empty())
     refuse_without_effect(app, {"--raw", "--template", "--system", "--thinking", "--tools", "--date", "--stop"},
                           "--ids takes and gives ids, no text");
-
   if (options.sampler.temperature == 0)
     refuse_without_effect(app, {"--top-k", "--top-p", "--min-p"}, "--temp 0 always takes the likeliest token");
   if (options.json && !options.has_prompt && options.ids.empty())

@@ -6,8 +6,10 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/names.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
+#include "data/pre_tokenizers/names.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
@@ -35,6 +37,7 @@ constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
 constexpr char kChatTemplate[] = "tokenizer.chat_template";    // the default one; .NAME: the others
 constexpr char kChatTemplates[] = "tokenizer.chat_templates";  // string array, names of the others
 // Ours.
+constexpr char kPreTokenizer[] = "tokenizer.whit.pre_tokenizer";    // string, as tokenizer.json has it: see kUnnamed
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
 constexpr char kForm[] = "tokenizer.whit.unicode_form";             // string, see kFormNames
 constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";      // string, see kPrefixNames
@@ -43,6 +46,10 @@ constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";      // bool
 constexpr char kAddedIds[] = "tokenizer.whit.added_ids";            // i32 array: replaces what token types say
 constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";        // i32 array as long
 constexpr char kStops[] = "tokenizer.whit.stop_strings";            // string array
+
+// What tokenizer.ggml.pre says where no name stands for the steps, which kPreTokenizer then has. No program knows it:
+// to refuse the file is right, to cut the text in another way is not.
+constexpr char kUnnamed[] = "whit-pattern";
 
 // Values of a key, by name.
 template <class Value>
@@ -142,6 +149,23 @@ std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::
   return merges;
 }
 
+void read_splits(const KeyValues& metadata, TokenizerParts& parts) {
+  if (metadata.has(kPreTokenizer)) {
+    parts.splits = read_pre_tokenizer(parse_json(metadata.string(kPreTokenizer), kPreTokenizer));
+    parts.notes.push_back(kUnnamedPattern);
+    return;
+  }
+  parts.pre = metadata.string(kPre, "");
+  if (parts.pre.empty()) {
+    parts.pre = "default";
+    parts.notes.push_back(
+        "the file does not say which pre-tokenizer its tokenizer has (tokenizer.ggml.pre): read as \"default\", as "
+        "other "
+        "programs do; ids are wrong where the model was trained with another");
+  }
+  parts.splits = split_steps(pre_tokenizer_by_name(parts.pre));
+}
+
 // Phi-3's special tokens swallow the white space after them, which ggml's keys cannot say. It is the one model of this
 // architecture with a SentencePiece tokenizer and these tokens (Phi-4 mini has a byte-level one).
 bool has_phi3_tokens(const TokenizerParts& parts) {
@@ -229,10 +253,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   const std::string& model = metadata.string(kModel);
   if (model == "gpt2") {
     parts.model = TokenizerModel::byte_level;
-    if (!metadata.has(kPre))
-      throw Error(ErrorKind::input, "the file does not say which pre-tokenizer its tokenizer has", kPre, "absent",
-                  "make the file again with a current converter");
-    parts.pre = metadata.string(kPre);
+    read_splits(metadata, parts);
   } else if (model == "llama") {
     parts.model = TokenizerModel::sentencepiece;
   } else {
@@ -264,7 +285,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   read_added(metadata, parts);
 
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
-  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
+  const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   parts.unknown = token_id(metadata, kUnknown);
   parts.bos = token_id(metadata, kBos);
   parts.eos = token_id(metadata, kEos);
@@ -325,7 +346,8 @@ KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
 
   KeyValues keys;
   keys.set(kModel, std::string(sentencepiece ? "llama" : "gpt2"));
-  keys.set(kPre, sentencepiece ? std::string("default") : parts.pre);
+  keys.set(kPre, sentencepiece ? std::string("default") : parts.pre.empty() ? std::string(kUnnamed) : parts.pre);
+  if (!sentencepiece && parts.pre.empty()) keys.set(kPreTokenizer, write_pre_tokenizer(parts.splits).dump());
   std::vector<std::string> tokens = parts.tokens;
   std::vector<int32_t> types;
   for (const TokenType type : parts.types) types.push_back(static_cast<int32_t>(type));
@@ -375,7 +397,7 @@ KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
   }
   if (!named.empty()) keys.set(kChatTemplates, std::move(named));
 
-  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
+  const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));
   if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))
     keys.set(kSpacePrefix, name_of(parts.space_prefix, kPrefixNames));

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "data/normalizers/space_marks.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
@@ -16,27 +16,7 @@ namespace {
 
 using nlohmann::json;  // sorted maps: vocabularies have 10^5 keys
 
-json byte_level(bool splits) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", splits}};
-}
-
 json sequence(const char* list, json steps) { return {{"type", "Sequence"}, {list, std::move(steps)}}; }
-
-json pre_tokenizer_of(const std::string& name) {
-  const std::span<const Splitter> steps = pre_tokenizer_by_name(name).steps;
-  if (steps.size() == 1 && steps[0] == next_piece_gpt2) return byte_level(true);
-  if (steps.size() == 2 && steps[0] == next_piece_digits && steps[1] == next_piece_gpt2)
-    return sequence("pretokenizers",
-                    json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
-  for (const std::string_view pattern : {kLlama3Pattern, kQwen2Pattern, kTekkenPattern})
-    if (steps.size() == 1 && steps[0] == splitter_by_pattern(pattern))
-      return sequence("pretokenizers", json::array({{{"type", "Split"},
-                                                     {"pattern", {{"Regex", std::string(pattern)}}},
-                                                     {"behavior", "Isolated"},
-                                                     {"invert", false}},
-                                                    byte_level(false)}));
-  throw Error(ErrorKind::input, "the pre-tokenizer cannot be written as tokenizer.json", "tokenizer.ggml.pre", name);
-}
 
 json replace(const std::string& from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
@@ -47,8 +27,11 @@ void add_byte_level(const TokenizerParts& parts, json& top) {
       {UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"}, {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
   const auto form = kForms.find(parts.form);
   top["normalizer"] = form == kForms.end() ? json() : json{{"type", form->second}};
-  top["pre_tokenizer"] = pre_tokenizer_of(parts.pre);
-  top["decoder"] = byte_level(true);
+  std::vector<SplitStep> splits = parts.splits;
+  if (parts.space_prefix != SpacePrefix::never)
+    splits.insert(splits.begin(), {{}, SplitBehavior::isolated, false, false, true});
+  top["pre_tokenizer"] = write_pre_tokenizer(splits);
+  top["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
 }
 
 void add_sentencepiece(const TokenizerParts& parts, json& top) {

@@ -10,7 +10,8 @@
 #include "base/names.h"
 #include "data/huggingface_tokens.h"
 #include "data/normalizers/space_marks.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
+#include "data/pre_tokenizers/names.h"
 #include "data/tokenizer_class.h"
 #include "data/tokenizer_json.h"
 #include "data/tokenizer_parts.h"
@@ -135,41 +136,6 @@ UnicodeForm unicode_form(const json& step) {
   return UnicodeForm::none;
 }
 
-// What a step of the pre-tokenizer does to the text: nothing (it maps bytes to letters), or one cut more.
-// False where it is not a known one.
-bool read_cut(const json& step, std::vector<Splitter>& cuts) {
-  const std::string where = "tokenizer.json: pre_tokenizer";
-  if (is_type(step, "ByteLevel")) {
-    if (boolean(step, "use_regex", true, where)) cuts.push_back(next_piece_gpt2);
-    return true;
-  }
-  if (is_type(step, "Digits")) {
-    cuts.push_back(boolean(step, "individual_digits", false, where) ? next_piece_digits : next_piece_numbers);
-    return true;
-  }
-  if (!is_type(step, "Split") || member(step, "behavior") != json("Isolated") || boolean(step, "invert", false, where))
-    return false;
-  const json& pattern = member(member(step, "pattern"), "Regex");
-  const Splitter cut = pattern.is_string() ? splitter_by_pattern(pattern.get_ref<const std::string&>()) : nullptr;
-  if (cut) cuts.push_back(cut);
-  return cut != nullptr;
-}
-
-// The name of the pre-tokenizer that does the same, or nullptr. A space in front is known before a lone ByteLevel only.
-const PreTokenizer* known_pre_tokenizer(const std::vector<json>& steps, UnicodeForm form, bool& prefixes) {
-  std::vector<Splitter> cuts;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (!read_cut(steps[i], cuts)) return nullptr;
-    if (is_type(steps[i], "ByteLevel") != (i + 1 == steps.size())) return nullptr;  // the last, and no other
-  }
-  if (steps.empty()) return nullptr;
-  const json& prefix = member(steps.back(), "add_prefix_space");
-  if (!prefix.is_boolean()) return nullptr;
-  prefixes = prefix.get<bool>();
-  if (prefixes && steps.size() > 1) return nullptr;
-  return pre_tokenizer_by_steps(cuts, form);
-}
-
 void read_byte_level(const json& top, TokenizerParts& parts) {
   parts.model = TokenizerModel::byte_level;
   const json& normalizer = member(top, "normalizer");
@@ -179,17 +145,16 @@ void read_byte_level(const json& top, TokenizerParts& parts) {
     refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer,
            "none, or one of NFC, NFD, NFKC, NFKD");
   const json& pre = member(top, "pre_tokenizer");
-  bool prefixes = false;
-  const PreTokenizer* known =
-      known_pre_tokenizer(steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer"), parts.form, prefixes);
-  if (!known) {
-    std::string names;
-    for (const std::string& each : pre_tokenizer_names()) names += (names.empty() ? "" : ", ") + each;
-    refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
-           "patterns are compared exactly; known: " + names);
+  parts.splits = read_pre_tokenizer(pre);
+  // A space in front of the whole stretch has a field of its own.
+  if (!parts.splits.empty() && parts.splits.front().puts_space) {
+    parts.space_prefix = SpacePrefix::always_unmarked;
+    parts.splits.erase(parts.splits.begin());
   }
-  parts.pre = known->name;
-  if (prefixes) parts.space_prefix = SpacePrefix::always_unmarked;
+  if (const PreTokenizer* known = pre_tokenizer_by_steps(parts.splits, parts.form, parts.ignore_merges))
+    parts.pre = known->name;
+  else
+    parts.notes.push_back(kUnnamedPattern);
   const json& decoder = member(top, "decoder");
   const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
   if (decoders.size() != 1 || !is_type(decoders[0], "ByteLevel"))

@@ -43,8 +43,8 @@ class Tokenizer {
 
 // From GGUF metadata (tokenizer.* keys). Unknown model, unknown pre-tokenizer, broken merges: ErrorKind::input.
 std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata);
-// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A pattern that is not one of the known ones
-// is ErrorKind::input that shows it.
+// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A step or a part of a pattern that is not
+// read is ErrorKind::input that names it.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files);
 // The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows: [PADi] fills up, and
 // tokens without a row are left out, which `notes` says beside the tokenizer's own.

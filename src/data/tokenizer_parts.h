@@ -12,6 +12,7 @@
 #include "data/added_tokens.h"
 #include "data/models/bpe.h"
 #include "data/normalizers/unicode_form.h"
+#include "data/pre_tokenizers/split.h"
 #include "data/tokenizer.h"
 
 namespace whit {
@@ -36,7 +37,8 @@ constexpr bool marks_late(SpacePrefix prefix) { return prefix >= SpacePrefix::ne
 
 struct TokenizerParts {
   TokenizerModel model = TokenizerModel::byte_level;
-  std::string pre;  // byte-level: a name of pre_tokenizer_names()
+  std::string pre;  // byte-level: the value of tokenizer.ggml.pre for `splits`; empty where none stands for them
+  std::vector<SplitStep> splits;  // byte-level: each cuts the pieces of the one before
   UnicodeForm form = UnicodeForm::none;
   std::vector<std::string> tokens;  // by id, in the model's own alphabet (byte-level letters, U+2581 for a space)
   std::vector<TokenType> types;     // as many
@@ -61,6 +63,11 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata);
 TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
 // For an embedding of `rows` rows; tokens past them are left out.
 KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows);
+
+inline constexpr char kUnnamedPattern[] =
+    "no value of tokenizer.ggml.pre stands for the pattern of the tokenizer: in a GGUF file it is kept by a key of "
+    "ours, and "
+    "other programs refuse the file";
 
 // Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);

@@ -10,8 +10,10 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "format/format.h"
 #include "model/spec/config.h"
 #include "model/spec/family.h"
+#include "model/spec/load.h"
 
 namespace whit {
 namespace {
@@ -103,8 +105,12 @@ void add_rotary(const Model& model, const Family& family, json& config) {
   config["rope_theta"] = shortest(rotary.theta);
   config["rope_scaling"] = scaling;
   if (family.two_rotaries) config["rope_local_base_freq"] = shortest(spec.rotaries.at(1).theta);
-  if (rotary.dimensions != spec.head_size)
-    config["partial_rotary_factor"] = static_cast<double>(rotary.dimensions) / static_cast<double>(spec.head_size);
+  if (rotary.dimensions != spec.head_size) {
+    const auto whole = static_cast<double>(spec.head_size), wanted = static_cast<double>(rotary.dimensions);
+    double part = wanted / whole;
+    if (part * whole < wanted) part = std::nextafter(part, 1.0);  // readers cut the product off
+    config["partial_rotary_factor"] = part;
+  }
   if (!rotary.long_divisors.empty()) config["original_max_position_embeddings"] = rotary.original_context;
   if (family.unrotated_every == 0) return;
   config["no_rope_layers"] = json::array();
@@ -144,6 +150,39 @@ void add_windows(const Model& model, const Family& family, json& config) {
     const BlockSpec block = spec.block(n);
     config["layer_types"].push_back(block.window != 0 || block.rotary != 0 ? "sliding_attention" : "full_attention");
   }
+}
+
+// The first field in which two descriptions say different functions; "" where none does.
+std::string difference(const ModelSpec& a, const ModelSpec& b) {
+  const auto near = [](double x, double y) { return std::abs(x - y) <= 2e-5 * std::abs(y); };  // as floats, and of llama3
+  const std::pair<const char*, bool> same[] = {
+      {"sizes", a.layers == b.layers && a.width == b.width && a.feed_forward == b.feed_forward &&
+                    a.vocabulary == b.vocabulary && a.embedded() == b.embedded()},
+      {"heads", a.heads == b.heads && a.kv_heads == b.kv_heads && a.head_size == b.head_size},
+      {"context", a.context == b.context && a.longest_context() == b.longest_context()},
+      {"norms", a.norm == b.norm && near(a.norm_epsilon, b.norm_epsilon) && a.norm_after == b.norm_after &&
+                    a.final_norm == b.final_norm && a.branch_norms == b.branch_norms && a.head_norms == b.head_norms},
+      {"activation", a.activation == b.activation && a.gated == b.gated},
+      {"biases", a.biases == b.biases},
+      {"positions", a.positions == b.positions && a.position_offset == b.position_offset && a.pairs == b.pairs},
+      {"scales", near(a.embedding_scale, b.embedding_scale) && near(a.logit_cap, b.logit_cap)},
+      {"tied matrices", a.tied_output == b.tied_output},
+      {"rotation of the residual stream", !a.stream_rotation && !b.stream_rotation}};
+  for (const auto& [field, equal] : same)
+    if (!equal) return field;
+  for (uint64_t n = 0; n < a.layers; ++n) {
+    if (a.block(n).window != b.block(n).window) return fmt::format("window of block {}", n);
+    if (!near(a.scale(n), b.scale(n))) return fmt::format("scale of attention in block {}", n);
+    const RotarySpec *one = a.rotary_of(n), *two = b.rotary_of(n);
+    if (!one && !two) continue;
+    if (!one || !two || one->dimensions != two->dimensions || !near(one->attention_factor, two->attention_factor))
+      return fmt::format("rotary positions of block {}", n);
+    for (const uint64_t context : {uint64_t{1}, 2 * a.context, 64 * a.context}) {
+      const std::vector<double> x = one->inverse_frequencies(context), y = two->inverse_frequencies(context);
+      if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), near)) return fmt::format("rotary frequencies of block {}", n);
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -202,6 +241,40 @@ json folder_config(const Model& model, const std::string& dtype) {
   return config;
 }
 
+void check_read_back(const Model& model, Model again) {
+  constexpr const char* kWhat = "the output could not say what this model is";
+  try {
+    describe(again);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::input, fmt::format("{}: {}", kWhat, error.message()), error.where(), error.found(),
+                "another kind of output may: NAME.gguf, or a folder");
+  }
+  if (const std::string field = difference(model.spec, again.spec); !field.empty())
+    throw Error(ErrorKind::input, kWhat, model.path.string() + ": " + field, "it would be read as another one",
+                "another kind of output may: NAME.gguf, or a folder");
+}
+
+void check_read_back(const Model& model, const json& config) {
+  Model again;
+  again.path = model.path;
+  const std::string name = "config.json of the output";
+  FolderConfig read;
+  try {
+    read = read_config(config, name, model.spec.name);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::input, "a folder cannot say what this model is: " + error.message(), error.where(), error.found(),
+                "a name that ends in .gguf makes a GGUF");
+  }
+  again.metadata = std::move(read.metadata);
+  for (const StoredTensor& tensor : model.tensors)
+    if (!tensor.name.starts_with("rope_f")) again.tensors.push_back(tensor);
+  for (const auto& [divisors, values] : read.divisors) {
+    const Shape shape{1, values.size()};
+    again.tensors.push_back(make_stored(divisors, std::make_shared<Packed>(pack_dense(make_format("f32"), shape, values))));
+  }
+  check_read_back(model, std::move(again));
+}
+
 const Family& folder_family(const Model& model) {
   if (const auto own = model.tokenizer_files.find("config.json"); own != model.tokenizer_files.end()) {
     const json config = parse_json(own->second, "config.json");
@@ -234,7 +307,11 @@ std::vector<JoinedTensor> joined_tensors(const ModelSpec& spec, const Family& fa
         const std::string linear = member.substr(0, member.rfind('.'));
         if (spec.has_bias(linear.substr(linear.rfind('.') + 1))) bias.parts.push_back(linear + ".bias");
       }
-      if (!bias.parts.empty()) joined.push_back(std::move(bias));
+      if (bias.parts.empty()) continue;
+      if (bias.parts.size() != unit.members.size())  // a vector of some of them would be read as that of another linear
+        throw Error(ErrorKind::input, "an output of this family joins the biases of linears that it joins, and some have none",
+                    bias.parts.front(), std::string(family.model_type), "our own formats keep them: whit compress");
+      joined.push_back(std::move(bias));
     }
   return joined;
 }

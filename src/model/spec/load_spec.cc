@@ -52,7 +52,8 @@ uint64_t most_weights(const Model& model) {
 }
 
 double finite_positive(const Model& model, const std::string& key, double value) {
-  if (!std::isfinite(value) || value <= 0)
+  // Executors compute in floats: what is none there would be another number for each of them.
+  if (const auto single = static_cast<float>(value); !std::isnormal(single) || value <= 0)
     refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
   return value;
 }
@@ -363,6 +364,9 @@ void check_tensors(const Model& model) {
       refuse(model, "a tensor has another shape than the model's description says", "tensor " + name,
              fmt::format("{} x {}, wanted {} x {}", it->second.rows, it->second.cols, shape.rows, shape.cols));
   }
+  const TensorView embedding = model.find("token_embd.weight");
+  if (!embedding.tensor->rotation.rows(embedding.begin, embedding.rows).outputs.empty())
+    refuse(model, "an embedding with rotated outputs cannot be looked up row by row", "tensor token_embd.weight", "");
   for (const auto& [name, shape] : found)
     if (!wanted.contains(name))
       refuse(model, "the model has a tensor that is not supported", "tensor " + name,
