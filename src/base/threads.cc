@@ -91,10 +91,12 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   try {
     for (int worker = 1; worker < state_->threads; ++worker)
       state_->workers.emplace_back([this, worker] { state_->loop(worker); });
-  } catch (const std::system_error& error) {  // a limit on processes or memory
+  } catch (const std::system_error& error) {
+    const size_t started = state_->workers.size() + 1;
     state_->end();
-    throw Error(ErrorKind::budget, "a thread cannot be started", "--threads", error.code().message(),
-                "fewer of them: --threads 1");
+    throw Error(ErrorKind::budget, "the system gives no more threads", "--threads",
+                std::to_string(started) + " of " + std::to_string(state_->threads) + ": " + error.what(),
+                "fewer --threads, or a higher limit (`ulimit -u`, `ulimit -v`)");
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
 #include "format/container.h"
@@ -106,14 +107,17 @@ KeyValues gguf_metadata(const Model& model, Progress& progress) {
     progress.note("the model has no tokenizer that is read here: the file gets none, and takes token ids only");
     return metadata;
   }
-  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  std::vector<std::string> notes;
+  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary, &notes);
+  for (const std::string& note : notes) progress.note(note);
   for (const KeyValue& item : keys.all()) metadata.append(item.key, item.value);
   return metadata;
 }
 
 std::filesystem::path shard_name(const std::filesystem::path& output, size_t number, size_t count) {
   if (count == 1) return output;
-  return output.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);
+  return output.parent_path() /
+         fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);  // as readers want it
 }
 
 }  // namespace
@@ -152,6 +156,7 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
   std::vector<std::unique_ptr<AtomicFile>> files;  // all of them are there before any weight is rounded
   for (size_t i = 0; i < starts.size(); ++i) {
     converted.files.push_back(shard_name(options.output, i, starts.size()));
+    check_not_an_input(converted.files[i], std::span(&model.path, 1));
     files.push_back(std::make_unique<AtomicFile>(converted.files[i], options.force));
   }
   progress.begin("convert", weights);
