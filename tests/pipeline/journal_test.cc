@@ -55,7 +55,8 @@ TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
 
 // A run that was killed while it took its journal away.
 TEST_F(JournalTest, WhatWasBeingRemovedGoes) {
-  const std::filesystem::path gone = folder_.string() + ".tmp-999999999", held = folder_.string() + ".tmp-" + std::to_string(::getpid());
+  const std::filesystem::path gone = folder_.string() + ".tmp-999999999",
+                              held = folder_.string() + ".tmp-" + std::to_string(::getpid());
   for (const auto& folder : {gone, held}) std::filesystem::create_directories(folder / "blk");
   Journal journal(folder_, {{"model", "a"}});
   EXPECT_FALSE(std::filesystem::exists(gone));
