@@ -48,11 +48,6 @@ std::map<std::string, std::string> text_files(const Model& model, const DtypeRow
   std::map<std::string, std::string> files = model.tokenizer_files;
   if (files.empty() && model.metadata.has("tokenizer.ggml.model")) {
     files = tokenizer_files(model.metadata);
-    const auto tokenizer = make_tokenizer(model.metadata);
-    nlohmann::json generation = {{"eos_token_id", tokenizer->ends()}};
-    if (model.metadata.has("tokenizer.ggml.bos_token_id"))
-      generation["bos_token_id"] = model.metadata.unsigned_integer("tokenizer.ggml.bos_token_id");
-    files["generation_config.json"] = text(generation);
   } else if (!files.contains("tokenizer.json")) {
     progress.note("the model has no tokenizer that is read here: the folder gets none");
   }
@@ -82,7 +77,7 @@ class NewFolder {
 
   const std::filesystem::path& temporary() const { return temporary_; }
 
-  // An older folder keeps its other files; its weights are replaced, config.json last.
+  // An older folder keeps its other files; its weights and its tokenizer are replaced, config.json last.
   void commit() {
     std::error_code error;
     if (!std::filesystem::exists(path_)) {
@@ -90,7 +85,8 @@ class NewFolder {
     } else {
       for (const auto& entry : std::filesystem::directory_iterator(path_)) {
         const std::string name = entry.path().filename().string();
-        if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
+        if (name == "model.safetensors.index.json" || is_tokenizer_file(name) ||
+            (name.starts_with("model") && name.ends_with(".safetensors")))
           std::filesystem::remove(entry.path());
       }
       std::vector<std::filesystem::path> files;

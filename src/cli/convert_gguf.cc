@@ -99,7 +99,9 @@ KeyValues gguf_metadata(const Model& model, Progress& progress) {
     progress.note("the model has no tokenizer that is read here: the file gets none, and takes token ids only");
     return metadata;
   }
-  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  std::vector<std::string> notes;
+  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary, &notes);
+  for (const std::string& note : notes) progress.note(note);
   for (const KeyValue& item : keys.all()) metadata.append(item.key, item.value);
   return metadata;
 }

@@ -66,7 +66,7 @@ Opened open_to_judge(const std::string& path, const EvalOptions& options, const 
   opened.model = open_model(path, options.executor, terminal);
   const size_t context = session_context(*opened.model, options.context, default_context);
   opened.windows =
-      judging_windows(*load_tokenizer(*opened.model), text, context, static_cast<uint64_t>(options.chunks));
+      judging_windows(*load_tokenizer(*opened.model, terminal), text, context, static_cast<uint64_t>(options.chunks));
   const uint64_t before = memory_use().anonymous_and_shared;
   PeakMemory peak;
   opened.scorer = open_scorer(opened.model, pool, options.executor);

@@ -107,8 +107,10 @@ std::string inspect_text(const Model& model) {
                            format_bytes(model.file_bytes), file_bits_per_weight(model)));
   line("integrity", model.integrity);
   try {
-    const auto tokenizer = load_tokenizer(model);
+    SilentProgress silent;
+    const auto tokenizer = load_tokenizer(model, silent);
     line("tokenizer", tokenizer->kind());
+    for (const std::string& note : tokenizer->notes()) line("", note);
     const std::string jinja = tokenizer->chat_template();
     line("chat", jinja.empty()                    ? "no template"
                  : recognise_chat_template(jinja) ? "template recognised"
@@ -157,8 +159,8 @@ std::string inspect_text(const Model& model) {
   return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
 }
 
-void print_tokens(const Model& model, const InspectOptions& options) {
-  const auto tokenizer = load_tokenizer(model);
+void print_tokens(const Model& model, const InspectOptions& options, Terminal& terminal) {
+  const auto tokenizer = load_tokenizer(model, terminal);
   const std::string text = options.text == "-" ? read_standard_input() : options.text;
   const std::vector<int32_t> ids = tokenizer->encode(text, true, true);
   const std::vector<int32_t> bare = tokenizer->encode(text, false, true);
@@ -204,7 +206,7 @@ void inspect(const InspectOptions& options, Terminal& terminal) {
   }
   if (!options.recipe.empty()) write_recipe(*model, options, terminal);
   if (options.tokenize)
-    print_tokens(*model, options);
+    print_tokens(*model, options, terminal);
   else if (options.recipe.empty() && options.json)
     write_json(to_json(model_record(*model, options.model), false));
   else if (options.recipe.empty())

@@ -21,8 +21,11 @@
 
 namespace whit {
 
-std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model) {
-  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model, Progress& progress) {
+  const auto tokenizer =
+      model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+  for (const std::string& note : tokenizer->notes()) progress.note(note);
+  return tokenizer;
 }
 
 void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {

@@ -47,13 +47,15 @@ struct Speaker {
 
   Speaker(const RunOptions& options, Terminal& terminal)
       : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads), sampler(options.sampler) {
-    if (options.ids.empty()) tokenizer = load_tokenizer(*model);
+    if (options.ids.empty()) tokenizer = load_tokenizer(*model, terminal);
     context = session_context(*model, options.context, default_context);
     scorer = open_scorer(model, pool, options.executor);
     session = scorer->open(context);
     generate_options.limit = static_cast<uint64_t>(options.limit);
     generate_options.stops = options.stops;
-    if (tokenizer) generate_options.ends = tokenizer->ends();
+    if (!tokenizer) return;
+    generate_options.ends = tokenizer->ends();
+    for (const std::string& stop : tokenizer->stop_strings()) generate_options.stops.push_back(stop);
   }
 
   void need_room(size_t tokens) const {

@@ -1,6 +1,7 @@
 // Tokenizers in GGUF metadata. Keys of our own (tokenizer.whit.*) say what ggml's keys cannot; they are written only
 // where a tokenizer.json needs them, and other engines skip them.
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <unordered_map>
 
@@ -24,6 +25,10 @@ constexpr char kBos[] = "tokenizer.ggml.bos_token_id";
 constexpr char kEos[] = "tokenizer.ggml.eos_token_id";
 constexpr char kEot[] = "tokenizer.ggml.eot_token_id";
 constexpr char kEom[] = "tokenizer.ggml.eom_token_id";
+constexpr char kEnds[] = "tokenizer.ggml.eos_token_ids";  // Ollama's: i32 array
+// What llama.cpp takes for ends besides: fillers and what stands between files of code.
+constexpr const char* kCodeEnds[] = {"tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id",
+                                     "tokenizer.ggml.fim_sep_token_id"};
 constexpr char kUnknown[] = "tokenizer.ggml.unknown_token_id";
 constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
 constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
@@ -39,6 +44,7 @@ constexpr char kStripSpace[] = "tokenizer.whit.strip_first_space";  // bool
 constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";      // bool
 constexpr char kAddedIds[] = "tokenizer.whit.added_ids";            // i32 array: replaces what token types say
 constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";        // i32 array as long
+constexpr char kStops[] = "tokenizer.whit.stop_strings";            // string array
 
 // What tokenizer.ggml.pre says where no name stands for the steps, which kPreTokenizer then has. No program knows it:
 // to refuse the file is right, to cut the text in another way is not.
@@ -145,26 +151,50 @@ std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::
 void read_splits(const KeyValues& metadata, TokenizerParts& parts) {
   if (metadata.has(kPreTokenizer)) {
     parts.splits = read_pre_tokenizer(parse_json(metadata.string(kPreTokenizer), kPreTokenizer));
-    parts.notes.push_back(kUnnamedPattern);
     return;
   }
   parts.pre = metadata.string(kPre, "");
   if (parts.pre.empty()) {
     parts.pre = "default";
     parts.notes.push_back(
-        "the file does not say which pre-tokenizer its tokenizer has (tokenizer.ggml.pre): read as \"default\", as "
-        "other "
-        "programs do; ids are wrong where the model was trained with another");
+        "the file does not say how its tokenizer cuts text (tokenizer.ggml.pre): read as \"default\", as other programs "
+        "do; wrong where the model was trained with another");
   }
   parts.splits = split_steps(pre_tokenizer_by_name(parts.pre));
 }
 
-// Phi-3's special tokens swallow the white space after them. ggml's keys cannot say so: engines go by the model's name.
-bool is_phi3(const KeyValues& metadata) {
-  std::string name = metadata.string("general.name", "");
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+// Phi-3's special tokens swallow the white space after them, which ggml's keys cannot say. It is the one model of this
+// architecture with a SentencePiece tokenizer and these tokens (Phi-4 mini has a byte-level one).
+bool has_phi3_tokens(const TokenizerParts& parts) {
+  constexpr std::string_view kTurns[] = {"<|user|>", "<|assistant|>", "<|end|>"};
+  return parts.model == TokenizerModel::sentencepiece &&
+         std::all_of(std::begin(kTurns), std::end(kTurns), [&](std::string_view turn) {
+           return std::find(parts.tokens.begin(), parts.tokens.end(), turn) != parts.tokens.end();
+         });
+}
+
+bool is_phi3(const KeyValues& metadata, const TokenizerParts& parts) {
+  return metadata.string("whit.base_architecture", metadata.string("general.architecture", "")) == "phi3" &&
+         has_phi3_tokens(parts);
+}
+
+std::vector<int32_t> read_ends(const KeyValues& metadata) {
+  std::vector<int32_t> ends;
+  const auto add = [&](auto id) {
+    if (id >= 0 && static_cast<uint64_t>(id) <= static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+      ends.push_back(static_cast<int32_t>(id));
+    else
+      throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", kEnds, std::to_string(id));
+  };
+  if (const Value* value = metadata.find(kEnds); value && std::holds_alternative<std::vector<uint32_t>>(*value)) {
+    for (const uint32_t id : *metadata.array<uint32_t>(kEnds)) add(int64_t{id});
+  } else if (value) {
+    for (const int32_t id : *metadata.array<int32_t>(kEnds)) add(id);
+  }
+  if (const int32_t eom = token_id(metadata, kEom); eom >= 0) ends.push_back(eom);
+  for (const char* key : kCodeEnds)
+    if (const int32_t id = token_id(metadata, key); id >= 0) ends.push_back(id);
+  return ends;
 }
 
 void read_added(const KeyValues& metadata, TokenizerParts& parts) {
@@ -181,9 +211,12 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
     }
     return;
   }
-  const bool phi3 = is_phi3(metadata);
+  const bool phi3 = is_phi3(metadata, parts);
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
-    const TokenType type = parts.types[id];
+    TokenType& type = parts.types[id];
+    // Converters that knew no better left them normal: llama.cpp takes them for control tokens by their text.
+    if ((type == TokenType::normal || type == TokenType::user_defined) && is_known_end(parts.tokens[id]))
+      type = TokenType::control;
     if (type != TokenType::control && type != TokenType::unknown && type != TokenType::user_defined) continue;
     AddedToken token;
     token.id = static_cast<int32_t>(id);
@@ -253,19 +286,42 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   parts.space_prefix = named(metadata, kSpacePrefix, kPrefixNames, parts.space_prefix);
   parts.form = named(metadata, kForm, kFormNames, defaults.form);
   parts.ignore_merges = metadata.boolean(kIgnoreMerges, defaults.ignore_merges);
-  if (const int32_t eom = token_id(metadata, kEom); eom >= 0) parts.ends.push_back(eom);
+  parts.ends = read_ends(metadata);
+  if (const auto* stops = metadata.array<std::string>(kStops)) parts.stop_strings = *stops;
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
   parts.chat_template = metadata.string(kChatTemplate, "");
   return parts;
 }
 
-KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
+namespace {
+
+// Leaves out the tokens that an embedding of `rows` rows does not have: no model can say or hear them.
+void leave_out_past(uint64_t rows, TokenizerParts& parts) {
+  const auto past = [&](int32_t id) { return id >= 0 && static_cast<uint64_t>(id) >= rows; };
+  std::erase_if(parts.ends, past);
+  if (parts.tokens.size() <= rows) return;
+  for (const auto* ends : {&parts.front, &parts.back})
+    for (const int32_t id : *ends)
+      if (past(id))
+        throw Error(ErrorKind::input, "a token that is put around every text has no row in the embedding",
+                    parts.tokens[static_cast<size_t>(id)], std::to_string(id), std::to_string(rows) + " rows");
+  parts.tokens.resize(rows);
+  parts.types.resize(rows);
+  if (!parts.scores.empty()) parts.scores.resize(rows);
+  std::erase_if(parts.merges,
+                [&](const Merge& merge) { return past(merge.left) || past(merge.right) || past(merge.result); });
+  std::erase_if(parts.added, [&](const AddedToken& token) { return past(token.id); });
+  for (int32_t* id : {&parts.unknown, &parts.bos, &parts.eos, &parts.eot, &parts.padding})
+    if (past(*id)) *id = -1;
+}
+
+}  // namespace
+
+KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
+  leave_out_past(rows, parts);
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
   const size_t known = parts.tokens.size();
-  if (rows < known)
-    throw Error(ErrorKind::input, "the embedding has fewer rows than the tokenizer has tokens", "",
-                std::to_string(rows) + " rows, " + std::to_string(known) + " tokens");
   if (parts.front.size() > 1 || parts.back.size() > 1 || (!parts.front.empty() && parts.front[0] != parts.bos) ||
       (!parts.back.empty() && parts.back[0] != parts.eos))
     throw Error(ErrorKind::input, "GGUF can say only that BOS is put before a text and EOS after it", "post_processor");
@@ -295,9 +351,9 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   for (const Merge& merge : parts.merges) {
     const std::string &left = tokens[static_cast<size_t>(merge.left)],
                       &right = tokens[static_cast<size_t>(merge.right)];
-    if (left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
-      throw Error(ErrorKind::input, "GGUF cannot hold a merge of tokens with spaces", kMerges, left + " + " + right);
-    merges.push_back(left + " " + right);
+    // No text reaches a merge with a space: it has become a mark or a letter before.
+    if (left.find(' ') == std::string::npos && right.find(' ') == std::string::npos)
+      merges.push_back(left + " " + right);
   }
   keys.set(kTokens, std::move(tokens));
   keys.set(kTypes, std::move(types));
@@ -332,14 +388,19 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   TokenizerParts plain;  // what a reader would take the added tokens to be from the types alone
   plain.tokens = parts.tokens;
   plain.types = parts.types;
+  plain.eos = parts.eos;
+  plain.eot = parts.eot;
   read_added({}, plain);
+  if (const auto ends = all_ends(parts); ends != all_ends(plain)) keys.set(kEnds, ends);
+  if (!parts.stop_strings.empty()) keys.set(kStops, parts.stop_strings);
   const auto summary = [](const std::vector<AddedToken>& added) {
     std::vector<std::pair<int32_t, int32_t>> items;
     for (const AddedToken& token : added) items.emplace_back(token.id, flags_of(token));
     std::sort(items.begin(), items.end());
     return items;
   };
-  if (const auto items = summary(parts.added); items != summary(plain.added)) {
+  // Where a reader's view depends on the architecture, which is not known here, the flags are written too.
+  if (const auto items = summary(parts.added); items != summary(plain.added) || has_phi3_tokens(parts)) {
     std::vector<int32_t> ids, flags;
     for (const auto& [token, flag] : items) {
       ids.push_back(token);

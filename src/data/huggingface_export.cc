@@ -52,12 +52,14 @@ void add_sentencepiece(const TokenizerParts& parts, json& top) {
   top["decoder"] = sequence("decoders", std::move(decoders));
 }
 
-// Where pairs merge by the score of what they make: every way to make a token of two, best token first.
+// Where pairs merge by the score of what they make: every way to make a token of two, best token first. A token with a
+// space (Gemma's runs of them, which are added tokens) is none that text merges to: spaces have become marks before.
 std::vector<Merge> merges_of_scores(const TokenizerParts& parts) {
   std::unordered_map<std::string_view, int32_t> ids;
   std::vector<int32_t> order;
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     if (parts.types[id] != TokenType::normal && parts.types[id] != TokenType::user_defined) continue;
+    if (parts.tokens[id].find(' ') != std::string::npos) continue;
     ids.emplace(parts.tokens[id], static_cast<int32_t>(id));
     order.push_back(static_cast<int32_t>(id));
   }
@@ -141,6 +143,12 @@ json added_tokens_of(const TokenizerParts& parts) {
 
 }  // namespace
 
+bool is_tokenizer_file(std::string_view name) noexcept {
+  constexpr std::string_view kNames[] = {"tokenizer.json",          "tokenizer_config.json",  "special_tokens_map.json",
+                                         "added_tokens.json",       "generation_config.json", "chat_template.jinja"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   const TokenizerParts parts = tokenizer_parts(metadata);
   json top = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
@@ -159,7 +167,13 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
     if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
   if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
   const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
-  return {{"tokenizer.json", text(top)}, {"tokenizer_config.json", text(config)}};
+  json generation = {{"eos_token_id", all_ends(parts)}};
+  if (parts.bos >= 0) generation["bos_token_id"] = parts.bos;
+  if (parts.padding >= 0) generation["pad_token_id"] = parts.padding;
+  if (!parts.stop_strings.empty()) generation["stop_strings"] = parts.stop_strings;
+  return {{"tokenizer.json", text(top)},
+          {"tokenizer_config.json", text(config)},
+          {"generation_config.json", text(generation)}};
 }
 
 }  // namespace whit

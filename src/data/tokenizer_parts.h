@@ -52,25 +52,24 @@ struct TokenizerParts {
   bool strip_first_space = false;  // decoding takes one space from the front
   int32_t unknown = -1, bos = -1, eos = -1, eot = -1, padding = -1;
   std::vector<int32_t> front, back;  // put around a text by add_special
-  std::vector<int32_t> ends;         // ids that end an answer
+  std::vector<int32_t> ends;         // ids that end an answer, also past the tokens where the embedding has more rows
+  std::vector<std::string> stop_strings;  // that end an answer
   std::string chat_template;
-  std::vector<std::string> notes;  // see Tokenizer::notes
+  std::vector<std::string> notes;  // for people: what was settled where files say one thing twice
 };
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata);
 TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
-KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows);
-
-inline constexpr char kUnnamedPattern[] =
-    "no value of tokenizer.ggml.pre stands for the pattern of the tokenizer: in a GGUF file it is kept by a key of "
-    "ours, and "
-    "other programs refuse the file";
+// For an embedding of `rows` rows; tokens past them are left out.
+KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows);
 
 // Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);
 
-// Adds the ends of answers that models are known to use by name, as other engines do.
-void add_known_ends(TokenizerParts& parts);
+// Does a token of this text end an answer, whatever else a file says? As in llama.cpp.
+bool is_known_end(std::string_view token) noexcept;
+// Every id that ends an answer, in order: `ends`, EOS, EOT, and special tokens that are known ends.
+std::vector<int32_t> all_ends(const TokenizerParts& parts);
 
 // The value of a token named "<0x41>", or -1.
 int byte_token_value(std::string_view token) noexcept;

@@ -30,7 +30,7 @@ class Job {
         recipe_(request.recipe),
         pool_(request.threads),
         model_(in_basis(load_model(request.model, {request.verify}, progress), recipe_)),
-        frame_(*model_),
+        frame_(*model_, progress),
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
   }

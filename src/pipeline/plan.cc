@@ -209,9 +209,11 @@ void join_tensors(std::vector<OutputTensor>& tensors, const std::vector<JoinedTe
 
 }  // namespace
 
-OutputFrame::OutputFrame(const Model& model) : model_(model), metadata_(model.metadata) {
+OutputFrame::OutputFrame(const Model& model, Progress& progress) : model_(model), metadata_(model.metadata) {
   if (model.tokenizer_files.empty()) return;
-  const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  std::vector<std::string> notes;
+  const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary, &notes);
+  for (const std::string& note : notes) progress.note(note);
   for (const KeyValue& item : tokenizer.all()) metadata_.set(item.key, item.value);
 }
 

@@ -419,7 +419,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
   const Tuned tuned =
       naming_damage(request.model, [&] { return original ? naming_damage(request.against, train) : train(); });
 
-  const OutputFrame frame(*model);
+  const OutputFrame frame(*model, progress);
   Json manifest;
   if (model->metadata.has("whit.manifest")) {
     const Json before = Json::parse(model->metadata.string("whit.manifest"), nullptr, false);

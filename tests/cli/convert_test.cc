@@ -103,7 +103,8 @@ TEST(Convert, FolderToGgufAndBackIsEqual) {
         EXPECT_EQ(ours.value(key, Json()).dump(), theirs[key].dump())
             << key;  // 24.0 is not 24: transformers refuses it
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) EXPECT_TRUE(ours.contains(key)) << key;
-    const auto one = load_tokenizer(*load_model(kData / fixture)), two = load_tokenizer(*load_model(back));
+    SilentProgress silent;
+    const auto one = load_tokenizer(*load_model(kData / fixture), silent), two = load_tokenizer(*load_model(back), silent);
     const Json reference = Json::parse(read_file(kData / fixture / "reference.json"));  // outlives the loop over a part of it
     for (const Json& row : reference["tokenize"]) {
       const std::string text = row["text"].get<std::string>();

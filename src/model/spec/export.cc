@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -156,8 +157,9 @@ json folder_config(const Model& model, const std::string& dtype) {
     // Each is said, null where there is none: a family's default may lie outside a small vocabulary (Phi-3: 32000).
     for (const auto& [name, in_gguf] : {std::pair{"bos", "bos"}, {"eos", "eos"}, {"pad", "padding"}}) {
       const std::string key = fmt::format("tokenizer.ggml.{}_token_id", in_gguf);
-      config[fmt::format("{}_token_id", name)] =
-          model.metadata.has(key) ? json(model.metadata.unsigned_integer(key)) : json();
+      // All ones say that there is none where ggml has a default.
+      const uint64_t id = model.metadata.unsigned_integer(key, std::numeric_limits<uint32_t>::max());
+      config[fmt::format("{}_token_id", name)] = id == std::numeric_limits<uint32_t>::max() ? json() : json(id);
     }
   }
   config["dtype"] = dtype;

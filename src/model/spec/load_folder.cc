@@ -166,7 +166,8 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
   for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "generation_config.json", "chat_template.jinja", "config.json"})
     if (std::filesystem::exists(path / name)) model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
   describe(*model);
   return model;
