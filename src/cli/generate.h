@@ -19,7 +19,7 @@ class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops);
   std::string push(const std::string& text, bool shown = true);  // what can be shown now
-  std::string finish();                       // what was held back, unless a stop string came
+  std::string finish();                                          // what was held back, unless a stop string came
   bool stopped() const noexcept { return stopped_; }
 
  private:

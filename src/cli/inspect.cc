@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output.h"
 #include "base/toml.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
@@ -90,6 +91,18 @@ std::string paper_table(const Model& model) {
   return "\n" + text_table(table);
 }
 
+// Whether a chat template can be read, and what is wrong with it.
+std::string chat_text(const std::string& name, const std::string& jinja) {
+  const std::string named = name == "default" ? "template" : "template " + name;
+  try {
+    const ChatTemplate chat(jinja);
+    return fmt::format("{}, {} bytes{}{}", named, format_count(jinja.size()), chat.reads("tools") ? ", tools" : "",
+                       chat.thinking_switches().empty() ? "" : ", a switch for thinking");
+  } catch (const Error& error) {
+    return fmt::format("{} not usable: {} ({}: {})", named, error.message(), error.where(), error.found());
+  }
+}
+
 std::string inspect_text(const Model& model) {
   const ModelSpec& spec = model.spec;
   std::string out;
@@ -111,10 +124,9 @@ std::string inspect_text(const Model& model) {
     const auto tokenizer = load_tokenizer(model, silent);
     line("tokenizer", tokenizer->kind());
     for (const std::string& note : tokenizer->notes()) line("", note);
-    const std::string jinja = tokenizer->chat_template();
-    line("chat", jinja.empty()                    ? "no template"
-                 : recognise_chat_template(jinja) ? "template recognised"
-                                                  : "template not recognised");
+    const auto templates = tokenizer->chat_templates();
+    if (templates.empty()) line("chat", "no template");
+    for (const auto& [name, jinja] : templates) line("chat", chat_text(name, jinja));
   } catch (const Error& error) {
     line("tokenizer", "not usable: " + error.message());
   }
@@ -153,7 +165,7 @@ std::string inspect_text(const Model& model) {
   }
   if (model.file_bytes >= tensor_bytes) {
     const uint64_t rest = model.file_bytes - tensor_bytes;
-    table.add({"header, padding", "", "", format_count(rest), "",
+    table.add({"header, padding, unread", "", "", format_count(rest), "",
                fmt::format("{:.1f} %", 100 * static_cast<double>(rest) / whole), ""});
   }
   return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
@@ -189,6 +201,16 @@ void write_recipe(const Model& model, const InspectOptions& options, Terminal& t
   }
   write_file(options.recipe, toml, options.force);
   terminal.note("recipe written to " + options.recipe);
+}
+
+void check(const CLI::App& app, const InspectOptions& options) {
+  const bool to_file = !options.recipe.empty() && options.recipe != "-";
+  if (!to_file) refuse_without_effect(app, {"--force"}, "no file is written");
+  if (!options.recipe.empty() && !options.tokenize)
+    refuse_without_effect(app, {"--json"}, "a recipe is written as TOML");
+  if (options.recipe == "-") refuse_without_effect(app, {"--tokenize"}, "--recipe - has stdout for itself");
+  const std::filesystem::path model = options.model;
+  if (to_file) check_output(options.recipe, options.force, std::span(&model, 1));
 }
 
 void inspect(const InspectOptions& options, Terminal& terminal) {
@@ -245,14 +267,14 @@ Verb inspect_verb() {
           "whit inspect tests/data/models/stories260K.gguf", false, [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<InspectOptions>();
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            CLI::Option* tokenize =
-                app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
+            app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
             app.add_option("--recipe", options->recipe, "write the recipe that made the file, as TOML; - is stdout");
             app.add_flag("--force", options->force, "overwrite an existing recipe file");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_flag("--no-verify", options->no_verify, "do not verify the checksums of the file");
-            return [options, tokenize](Terminal& terminal) {
-              options->tokenize = tokenize->count() > 0;
+            return [&app, options](Terminal& terminal) {
+              options->tokenize = given(app, "--tokenize");
+              check(app, *options);
               inspect(*options, terminal);
             };
           }};

@@ -109,7 +109,7 @@ std::string read_standard_input() {
     const ssize_t count = read(STDIN_FILENO, buffer, sizeof(buffer));
     if (count == 0) return text;
     if (count < 0 && errno == EINTR) {
-      if (interrupt_requested()) throw Error(ErrorKind::interrupted, "stopped by Ctrl-C");
+      if (interrupt_requested()) throw Error(ErrorKind::interrupted, stop_text());
       continue;
     }
     if (count < 0) throw Error(ErrorKind::io, "standard input cannot be read", "stdin", std::strerror(errno));

@@ -34,7 +34,8 @@ constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
 constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
 constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
 constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
-constexpr char kChatTemplate[] = "tokenizer.chat_template";
+constexpr char kChatTemplate[] = "tokenizer.chat_template";    // the default one; .NAME: the others
+constexpr char kChatTemplates[] = "tokenizer.chat_templates";  // string array, names of the others
 // Ours.
 constexpr char kPreTokenizer[] = "tokenizer.whit.pre_tokenizer";    // string, as tokenizer.json has it: see kUnnamed
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
@@ -228,6 +229,21 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
   }
 }
 
+// Chat templates, and the special tokens that they read by name.
+void read_chat(const KeyValues& metadata, TokenizerParts& parts) {
+  if (const std::string jinja = metadata.string(kChatTemplate, ""); !jinja.empty()) parts.chat_templates["default"] = jinja;
+  if (const auto* names = metadata.array<std::string>(kChatTemplates))
+    for (const std::string& name : *names)
+      parts.chat_templates[name] = metadata.string(std::string(kChatTemplate) + "." + name);
+  const std::pair<const char*, int32_t> tokens[] = {{"bos_token", parts.bos},
+                                                    {"eos_token", parts.eos},
+                                                    {"unk_token", parts.unknown},
+                                                    {"pad_token", parts.padding}};
+  for (const auto& [name, id] : tokens)
+    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size())
+      parts.special_tokens[name] = parts.tokens[static_cast<size_t>(id)];
+}
+
 }  // namespace
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata) {
@@ -290,7 +306,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   if (const auto* stops = metadata.array<std::string>(kStops)) parts.stop_strings = *stops;
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
-  parts.chat_template = metadata.string(kChatTemplate, "");
+  read_chat(metadata, parts);
   return parts;
 }
 
@@ -372,7 +388,12 @@ KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
   keys.set(kAddEos, !parts.back.empty());
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
                                 parts.space_prefix != SpacePrefix::never_unmarked);
-  if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
+  std::vector<std::string> named;
+  for (const auto& [name, jinja] : parts.chat_templates) {
+    if (name != "default") named.push_back(name);
+    keys.set(name == "default" ? kChatTemplate : std::string(kChatTemplate) + "." + name, jinja);
+  }
+  if (!named.empty()) keys.set(kChatTemplates, std::move(named));
 
   const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));

@@ -144,8 +144,8 @@ json added_tokens_of(const TokenizerParts& parts) {
 }  // namespace
 
 bool is_tokenizer_file(std::string_view name) noexcept {
-  constexpr std::string_view kNames[] = {"tokenizer.json",          "tokenizer_config.json",  "special_tokens_map.json",
-                                         "added_tokens.json",       "generation_config.json", "chat_template.jinja"};
+  constexpr std::string_view kNames[] = {"tokenizer.json",    "tokenizer_config.json",  "special_tokens_map.json",
+                                         "added_tokens.json", "generation_config.json", "chat_template.jinja"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -165,7 +165,12 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
       {"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
   for (const auto& [key, id] : named)
     if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
-  if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
+  if (parts.chat_templates.size() == 1 && parts.chat_templates.contains("default")) {
+    config["chat_template"] = parts.chat_templates.at("default");
+  } else if (!parts.chat_templates.empty()) {
+    for (const auto& [name, jinja] : parts.chat_templates)
+      config["chat_template"].push_back({{"name", name}, {"template", jinja}});
+  }
   const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
   json generation = {{"eos_token_id", all_ends(parts)}};
   if (parts.bos >= 0) generation["bos_token_id"] = parts.bos;

@@ -246,23 +246,27 @@ void read_post_processor(const json& top, TokenizerParts& parts) {
   }
 }
 
-std::string chat_template_in(const json& config, const std::string& file) {
+// One template or several by name, in tokenizer_config.json, or files of their own, which outdo it.
+std::map<std::string, std::string> chat_templates_in(const json& config,
+                                                     const std::map<std::string, std::string>& files) {
+  constexpr std::string_view kFolder = "additional_chat_templates/", kEnd = ".jinja";
+  std::map<std::string, std::string> found;
+  for (const auto& [name, text] : files) {
+    if (name == "chat_template.jinja") found["default"] = text;
+    if (name.starts_with(kFolder) && name.ends_with(kEnd))
+      found[name.substr(kFolder.size(), name.size() - kFolder.size() - kEnd.size())] = text;
+  }
   const json& value = member(config, "chat_template");
-  if (value.is_null()) return {};
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) refuse("a chat template is a string or a list", file + ": chat_template", value);
-  // Several by name: the default one.
-  for (const json& item : value)
-    if (member(item, "name") == json("default") && member(item, "template").is_string())
-      return member(item, "template").get<std::string>();
-  return {};
-}
-
-std::string chat_template_of(const std::map<std::string, std::string>& files) {
-  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end()) return jinja->second;
-  const auto config = files.find("tokenizer_config.json");
-  return config == files.end() ? std::string()
-                               : chat_template_in(parse_json(config->second, config->first), config->first);
+  if (!found.empty() || value.is_null()) return found;
+  if (value.is_string()) return {{"default", value.get<std::string>()}};
+  const std::string where = "tokenizer_config.json: chat_template";
+  if (!value.is_array()) refuse("a chat template is a string or a list", where, value);
+  for (const json& item : value) {
+    const json &name = member(item, "name"), &text = member(item, "template");
+    if (!name.is_string() || !text.is_string()) refuse("a chat template of a list has a name and a text", where, item);
+    found[name.get<std::string>()] = text.get<std::string>();
+  }
+  return found;
 }
 
 }  // namespace
@@ -287,13 +291,15 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
   const auto settle = [&](int32_t& named, int32_t put, const char* key) {
     if (put >= static_cast<int32_t>(parts.tokens.size())) return;  // refused later
     if (named >= 0 && named != put)
-      parts.notes.push_back("tokenizer.json's post_processor puts " + text_of_id(put) + " beside every text, and " + key +
-                            " is " + text_of_id(named) + ": a GGUF can say only the first");
+      parts.notes.push_back("tokenizer.json's post_processor puts " + text_of_id(put) + " beside every text, and " +
+                            key + " is " + text_of_id(named) + ": a GGUF can say only the first");
     named = put;
   };
   if (!parts.front.empty()) settle(parts.bos, parts.front[0], "bos_token");
   if (!parts.back.empty()) settle(parts.eos, parts.back.back(), "eos_token");
-  parts.chat_template = chat_template_of(files);
+  const auto config = files.find("tokenizer_config.json");
+  parts.chat_templates =
+      chat_templates_in(config == files.end() ? json() : parse_json(config->second, config->first), files);
   if (std::string note = class_disagrees(top, files, parts); !note.empty()) parts.notes.push_back(std::move(note));
   return parts;
 }

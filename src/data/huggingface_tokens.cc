@@ -25,7 +25,8 @@ constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_to
 struct NamedToken {
   std::string name;  // "" in lists of extra tokens
   AddedToken token;
-  bool bare = false;  // a string, without flags
+  bool bare = false;      // a string, without flags
+  bool from_map = false;  // of special_tokens_map.json
 };
 
 bool same(const NamedToken& a, const NamedToken& b) {
@@ -75,7 +76,7 @@ AddedToken token_of(const json& value, bool always_special, const std::string& w
 }
 
 NamedToken named_token(const std::string& name, const json& value, bool always_special, const std::string& where) {
-  return {name, token_of(value, always_special, where), value.is_string()};
+  return {name, token_of(value, always_special, where), value.is_string(), false};
 }
 
 int32_t id_in_key(const std::string& key, const std::string& where) {
@@ -98,8 +99,8 @@ class Folder {
     }
     if (const auto text = files.find(kMap); text != files.end()) map_keys_ = ordered_keys(text->second);
     if (boolean(config_, "split_special_tokens", false, kConfig))
-      refuse("special tokens that are split like other text are not supported", std::string(kConfig) +
-             ": split_special_tokens", json(true), "false");
+      refuse("special tokens that are split like other text are not supported",
+             std::string(kConfig) + ": split_special_tokens", json(true), "false");
     const char* cleanup = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output";
     if (boolean(config_, cleanup, false, kConfig) && boolean(config_, "clean_up_tokenization_spaces", false, kConfig))
       refuse("text whose spaces are cleaned up is not supported", std::string(kConfig) + ": " + cleanup, json(true));
@@ -132,21 +133,22 @@ class Folder {
     return out;
   }
 
-  std::vector<NamedToken> extra() const {
+  // `all`: with the list of special_tokens_map.json that has the older name.
+  std::vector<NamedToken> extra(bool all = true) const {
     std::vector<NamedToken> out;
     const auto read = [&](const json& list, const std::string& where) {
       if (list.is_null() || list.is_object()) return;
       if (!list.is_array()) refuse("a list of tokens is wanted", where, list);
       for (const json& item : list) out.push_back(named_token({}, item, false, where));
     };
-    const auto empty = [](const json& list) { return list.is_null() || list.empty(); };
+    const auto empty = [](const json& list) { return list.is_null() || list.empty() || list.is_object(); };
     const char *now = "extra_special_tokens", *before = "additional_special_tokens";
     // The newer name holds where both are said.
     const bool in_config = !empty(member(config_, now));
     read(member(config_, in_config ? now : before), std::string(kConfig) + ": " + (in_config ? now : before));
     if (decoder_) return out;
     read(member(map_, now), std::string(kMap) + ": " + now);
-    if (out.empty()) read(member(map_, before), std::string(kMap) + ": " + before);
+    if (out.empty() && all) read(member(map_, before), std::string(kMap) + ": " + before);
     return out;
   }
 
@@ -168,11 +170,17 @@ class Folder {
         add(token_of(value, false, where), id_in_key(key, where), where);
       }
     } else if (added_.is_object()) {
-      const std::vector<NamedToken> extras = extra();
+      // Objects of tokenizer_config.json are no tokens yet where transformers compares these.
+      const auto is_one = [](const std::string& content) {
+        return [&](const NamedToken& each) {
+          return (each.bare || each.from_map) && each.token.content == content &&
+                 (each.name.empty() || is_standard(each.name));
+        };
+      };
+      const std::vector<NamedToken> extras = extra(false);
       for (const auto& [content, id] : added_.items()) {
-        const bool special = is_named(content) || std::any_of(extras.begin(), extras.end(), [&](const auto& each) {
-                               return each.token.content == content;
-                             });
+        const bool special = std::any_of(named.begin(), named.end(), is_one(content)) ||
+                             std::any_of(extras.begin(), extras.end(), is_one(content));
         AddedToken token;
         token.content = content;
         token.special = special;
@@ -182,8 +190,7 @@ class Folder {
       }
     }
     if (!decoder_)
-      for (const auto& [token, where] : listed())
-        add(token, token.id, where);
+      for (const auto& [token, where] : listed()) add(token, token.id, where);
     for (auto& [id, entry] : out)
       if (is_named(entry.first.content)) entry.first.special = true;
     std::vector<std::pair<AddedToken, std::string>> list;
@@ -227,7 +234,9 @@ class Folder {
     const bool kept = !is_standard(key) && in_config.is_string();
     if (!decoder_ && map_.contains(key) && !kept) {
       if (in_map.is_null()) return std::nullopt;
-      return named_token(key, in_map, true, std::string(kMap) + ": " + key);
+      NamedToken token = named_token(key, in_map, true, std::string(kMap) + ": " + key);
+      token.from_map = true;
+      return token;
     }
     if (in_config.is_null()) return padding(key);
     return named_token(key, in_config, false, std::string(kConfig) + ": " + key);
@@ -270,8 +279,8 @@ void read_endings(const std::map<std::string, std::string>& files, TokenizerPart
   // Where both say it, transformers goes by generation_config.json. A special token that config.json names ends an
   // answer nonetheless; another may be the default of a family that this tokenizer is not of.
   for (const int32_t id : ids_under(model, "eos_token_id", "config.json")) {
-    const bool special = static_cast<size_t>(id) < parts.types.size() &&
-                         parts.types[static_cast<size_t>(id)] == TokenType::control;
+    const bool special =
+        static_cast<size_t>(id) < parts.types.size() && parts.types[static_cast<size_t>(id)] == TokenType::control;
     if (first.empty() || special) {
       parts.ends.push_back(id);
     } else if (std::find(first.begin(), first.end(), id) == first.end()) {
@@ -280,8 +289,8 @@ void read_endings(const std::map<std::string, std::string>& files, TokenizerPart
     }
   }
   const auto known = [&](const std::vector<int32_t>& ids) {
-    const auto found = std::find_if(ids.begin(), ids.end(),
-                                    [&](int32_t id) { return static_cast<size_t>(id) < parts.tokens.size(); });
+    const auto found =
+        std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return static_cast<size_t>(id) < parts.tokens.size(); });
     return found == ids.end() ? -1 : *found;
   };
   if (parts.eos < 0) parts.eos = known(parts.ends);
@@ -327,6 +336,7 @@ void read_tokens(const json& top, const std::map<std::string, std::string>& file
     if (each.name == "bos_token") parts.bos = id;
     if (each.name == "eos_token") parts.eos = id;
     if (each.name == "pad_token") parts.padding = id;
+    if (!each.name.empty()) parts.special_tokens[each.name] = each.token.content;
   }
   if (const int32_t eot = table.id_of("<|eot_id|>"); eot >= 0 && eot != parts.eos)
     if (parts.types[static_cast<size_t>(eot)] == TokenType::control) parts.eot = eot;

@@ -1,5 +1,5 @@
-// What the files of a Hugging Face folder say of single tokens: which are added and special, their names (EOS ...), what
-// ends an answer.
+// What the files of a Hugging Face folder say of single tokens: which are added and special, their names (EOS ...),
+// what ends an answer.
 #pragma once
 
 #include <map>

@@ -27,10 +27,12 @@ int32_t TokenTable::add(AddedToken token) {
   if (id < 0) {
     id = static_cast<int32_t>(model_ids_.size());
     if (!added_.empty()) id = std::max(id, added_.rbegin()->first + 1);
-    // Only a vocabulary with holes comes here: its size is the id of one of its tokens.
-    if (const auto other = model_contents_.find(id); other != model_contents_.end())
-      throw Error(ErrorKind::input, "an added token would get the id of another token", token.content,
-                  std::to_string(id) + ", which is " + other->second, "give it an id in the vocabulary");
+    // Hugging Face's library goes by the number of tokens, which in a vocabulary with holes is the id of one of them.
+    if (!model_contents_.empty() && model_contents_.rbegin()->first >= static_cast<int32_t>(model_ids_.size()))
+      throw Error(
+          ErrorKind::input, "an added token has no id, and the vocabulary leaves some out", token.content,
+          std::to_string(model_ids_.size()) + " tokens, the last is " + std::to_string(model_contents_.rbegin()->first),
+          "give it an id in the vocabulary");
   }
   token.id = id;
   if (token.special) ever_special_.insert(token.content);
@@ -44,9 +46,9 @@ void TokenTable::add_with_id(const AddedToken& token, const std::string& where) 
   const auto found = [&] { return token.content + " with id " + std::to_string(token.id); };
   const auto added = added_.find(token.id);
   const auto model = model_contents_.find(token.id);
-  const std::string* other = added != added_.end()             ? &added->second.content
+  const std::string* other = added != added_.end()            ? &added->second.content
                              : model != model_contents_.end() ? &model->second
-                                                               : nullptr;
+                                                              : nullptr;
   if (other && *other != token.content)
     throw Error(ErrorKind::input, "an added token has the id of another token", where, found(),
                 "that is the id of " + *other);

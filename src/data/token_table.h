@@ -28,9 +28,9 @@ class TokenTable {
  private:
   std::unordered_map<std::string, int32_t> model_ids_;
   std::map<int32_t, std::string> model_contents_;
-  std::unordered_map<std::string, int32_t> ids_;   // of added ones
-  std::map<int32_t, AddedToken> added_;            // by id
-  std::unordered_set<std::string> ever_special_;   // decoding leaves these out, whatever was said of them later
+  std::unordered_map<std::string, int32_t> ids_;  // of added ones
+  std::map<int32_t, AddedToken> added_;           // by id
+  std::unordered_set<std::string> ever_special_;  // decoding leaves these out, whatever was said of them later
 };
 
 }  // namespace whit

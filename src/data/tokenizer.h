@@ -31,7 +31,11 @@ class Tokenizer {
   virtual std::vector<int32_t> ends() const = 0;   // ids that end an answer: eos, eot, ...
   virtual std::vector<std::string> stop_strings() const = 0;  // that end an answer, as the model's files say
   virtual bool is_special(int32_t id) const noexcept = 0;
-  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has none
+  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has no default one
+  // All that the model has, by name; chat_template() is "default".
+  virtual std::map<std::string, std::string> chat_templates() const = 0;
+  // "bos_token" ... and their texts, as a chat template reads them.
+  virtual std::map<std::string, std::string> special_tokens() const = 0;
   virtual std::string kind() const = 0;           // for people: "byte-level BPE, smollm, 49152 tokens"
   // For people: what was settled where the files say one thing twice, or what they say is not followed.
   virtual std::vector<std::string> notes() const = 0;

@@ -18,9 +18,14 @@ struct ModelClass {
 // Of the families that are read here; a family without a row has the class that its files name.
 constexpr char kAsWritten[] = "TokenizersBackend";  // builds what tokenizer.json says
 constexpr ModelClass kModelClasses[] = {
-    {"gemma3_text", "GemmaTokenizer", false}, {"gemma3", "GemmaTokenizer", false}, {"gpt2", "GPT2Tokenizer", false},
-    {"opt", "GPT2Tokenizer", false},          {"qwen3", "Qwen2Tokenizer", false},  {"qwen2", "Qwen2Tokenizer", true},
-    {"mistral", kAsWritten, true},            {"phi3", kAsWritten, true},
+    {"gemma3_text", "GemmaTokenizer", false},
+    {"gemma3", "GemmaTokenizer", false},
+    {"gpt2", "GPT2Tokenizer", false},
+    {"opt", "GPT2Tokenizer", false},
+    {"qwen3", "Qwen2Tokenizer", false},
+    {"qwen2", "Qwen2Tokenizer", true},
+    {"mistral", kAsWritten, true},
+    {"phi3", kAsWritten, true},
 };
 
 std::string without_fast(std::string name) {

@@ -1,5 +1,5 @@
-// The class that tokenizer_config.json or config.json names. transformers 5 builds some of them anew from the vocabulary
-// alone and leaves the steps of tokenizer.json aside.
+// The class that tokenizer_config.json or config.json names. transformers 5 builds some of them anew from the
+// vocabulary alone and leaves the steps of tokenizer.json aside.
 #pragma once
 
 #include <map>

@@ -54,7 +54,8 @@ struct TokenizerParts {
   std::vector<int32_t> front, back;  // put around a text by add_special
   std::vector<int32_t> ends;         // ids that end an answer, also past the tokens where the embedding has more rows
   std::vector<std::string> stop_strings;  // that end an answer
-  std::string chat_template;
+  std::map<std::string, std::string> chat_templates;  // Jinja by name, "default" among them
+  std::map<std::string, std::string> special_tokens;  // "bos_token" ... and their texts
   std::vector<std::string> notes;  // for people: what was settled where files say one thing twice
 };
 

@@ -16,7 +16,7 @@ using Ids = std::vector<int32_t>;
 using Files = std::map<std::string, std::string>;
 
 json token(int id, const std::string& content, bool special) {
-  return {{"id", id},          {"content", content},   {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", special}};
 }
 
@@ -83,18 +83,18 @@ TEST(Endings, OfNames) {
 TEST(Endings, KnownTexts) {
   std::vector<json> tokens;
   Ids ends = {0, 2};
-  for (const char* text :
-       {"<|eot_id|>", "<|end|>", "<|return|>", "<|flush|>", "<end_of_turn>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
-        "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
-        "[e~["}) {
+  for (const char* text : {"<|eot_id|>", "<|end|>", "<|return|>", "<|flush|>", "<end_of_turn>", "</s>", "<|eom_id|>",
+                           "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>",
+                           "<turn|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["}) {
     ends.push_back(1024 + static_cast<int32_t>(tokens.size()));
     tokens.push_back(token(ends.back(), text, true));
   }
   tokens.push_back(token(ends.back() + 1, "<|start|>", true));
   expect_ends(with_tokens(tokens), ends);
   // With several parts to a message, <|end|> ends a part.
-  expect_ends(with_tokens({token(1024, "<|end|>", true), token(1025, "<|return|>", true), token(1026, "<|call|>", true)}),
-              {0, 2, 1025, 1026});
+  expect_ends(
+      with_tokens({token(1024, "<|end|>", true), token(1025, "<|return|>", true), token(1026, "<|call|>", true)}),
+      {0, 2, 1025, 1026});
   // Text in a folder, unless it is special there.
   expect_ends(with_tokens({token(1024, "<|file_sep|>", false)}), {0, 2});
 }
@@ -143,7 +143,8 @@ TEST(Rows, TokensWithoutOneAreLeftOut) {
   std::vector<std::string> notes;
   const KeyValues keys = tokenizer_metadata(files, 1025, &notes);
   ASSERT_EQ(notes.size(), 1u);
-  for (const char* part : {"1027 tokens", "1025 rows", "<|b|>"}) EXPECT_NE(notes[0].find(part), std::string::npos) << part;
+  for (const char* part : {"1027 tokens", "1025 rows", "<|b|>"})
+    EXPECT_NE(notes[0].find(part), std::string::npos) << part;
   EXPECT_EQ(keys.array<std::string>("tokenizer.ggml.tokens")->size(), 1025u);
   EXPECT_FALSE(keys.has("tokenizer.ggml.eos_token_id"));
   EXPECT_FALSE(keys.has("tokenizer.ggml.padding_token_id"));
@@ -184,15 +185,16 @@ TEST(Runs, OfSpacesComeBack) {
   keys.set("tokenizer.ggml.token_type", types);
   keys.set("tokenizer.ggml.scores", scores);
   keys.set("tokenizer.ggml.add_space_prefix", false);
-  for (const char* key : {"tokenizer.ggml.merges", "tokenizer.whit.added_ids", "tokenizer.whit.added_flags"}) keys.erase(key);
+  for (const char* key : {"tokenizer.ggml.merges", "tokenizer.whit.added_ids", "tokenizer.whit.added_flags"})
+    keys.erase(key);
   const auto original = make_tokenizer(keys);
   EXPECT_EQ(original->encode("a   b", false, true).size(), 3u);
   const Files files = tokenizer_files(keys);
   const KeyValues again = tokenizer_metadata(files, tokens.size());
   for (const auto& tokenizer : {make_tokenizer(files), make_tokenizer(again), make_tokenizer(tokenizer_files(again))})
     for (const std::string& text :
-         {std::string("the  cat\n\n\n sat"), std::string(70, ' ') + "x", std::string(40, '\n') + "\t\t y", std::string(" a \n b"),
-          std::string("one two"), std::string("\u2581\u2581 marks")}) {
+         {std::string("the  cat\n\n\n sat"), std::string(70, ' ') + "x", std::string(40, '\n') + "\t\t y",
+          std::string(" a \n b"), std::string("one two"), std::string("\u2581\u2581 marks")}) {
       EXPECT_EQ(tokenizer->encode(text, true, true), original->encode(text, true, true)) << text;
       const Ids ids = original->encode(text, false, true);
       EXPECT_EQ(tokenizer->decode(ids, true), original->decode(ids, true)) << text;

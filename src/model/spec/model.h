@@ -20,8 +20,8 @@ struct Model {
   // GGUF keys in GGUF meaning (for a folder: made from config.json), tokenizer keys unpacked and included for GGUF
   // files.
   KeyValues metadata;
-  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json of a
-  // folder; empty for GGUF.
+  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json and
+  // additional_chat_templates/*.jinja of a folder; empty for GGUF.
   std::map<std::string, std::string> tokenizer_files;
   std::filesystem::path path;
   std::string weights;       // for people: "gguf Q4_1", "safetensors F32", "whit"
