@@ -38,7 +38,6 @@ import sys
 import tempfile
 import unicodedata
 
-import gguf
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
@@ -221,6 +220,7 @@ PRE = {"gpt2": "gpt-2", "opt_post": "gpt-2", "llama_gqa": "llama-bpe", "llama31_
 
 def write_gguf(path, name, top):
     """As llama.cpp's converter does: nothing but tokenizer.ggml.* keys."""
+    import gguf
     writer = gguf.GGUFWriter(path, "phi3" if name == "phi3" else "llama")
     writer.add_name(name)
     vocab = dict(top["model"]["vocab"])
@@ -301,7 +301,7 @@ def compare_names(options, samples):
     names = re.findall(r'^    \{"([^"]+)"', (DATA.parent.parent / "src/data/pre_tokenizers/names.cc").read_text(), re.M)
     known, failures = {}, 0
     for name in names:
-        if options.only and options.only != name:
+        if options.only and name not in options.only.split(","):
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = pathlib.Path(scratch) / "t.gguf"
@@ -405,7 +405,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--texts", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="a variant's name")
+    parser.add_argument("--only", help="a variant's name, or names with commas")
     parser.add_argument("--round-trips", nargs="+", type=pathlib.Path, metavar="PATH")
     parser.add_argument("--every", action="store_true", help="every character of Unicode instead of random texts")
     parser.add_argument("--names", metavar="VOCABULARY.gguf", help="every value of tokenizer.ggml.pre instead")

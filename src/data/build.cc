@@ -75,6 +75,10 @@ KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, ui
   TokenizerParts parts = tokenizer_parts(files);
   const size_t tokens = parts.tokens.size();
   if (notes) *notes = parts.notes;
+  if (notes && parts.model == TokenizerModel::byte_level && parts.pre.empty())
+    notes->push_back(
+        "no value of tokenizer.ggml.pre stands for how the tokenizer cuts text: a key of ours keeps it, and other "
+        "programs refuse the file until they know a name");
   if (notes && tokens > rows)
     notes->push_back("the tokenizer has " + std::to_string(tokens) + " tokens and the embedding " +
                      std::to_string(rows) + " rows: the tokens from " + parts.tokens[rows] +

@@ -152,16 +152,14 @@ std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::
 void read_splits(const KeyValues& metadata, TokenizerParts& parts) {
   if (metadata.has(kPreTokenizer)) {
     parts.splits = read_pre_tokenizer(parse_json(metadata.string(kPreTokenizer), kPreTokenizer));
-    parts.notes.push_back(kUnnamedPattern);
     return;
   }
   parts.pre = metadata.string(kPre, "");
   if (parts.pre.empty()) {
     parts.pre = "default";
     parts.notes.push_back(
-        "the file does not say which pre-tokenizer its tokenizer has (tokenizer.ggml.pre): read as \"default\", as "
-        "other "
-        "programs do; ids are wrong where the model was trained with another");
+        "the file does not say how its tokenizer cuts text (tokenizer.ggml.pre): read as \"default\", as other programs "
+        "do; wrong where the model was trained with another");
   }
   parts.splits = split_steps(pre_tokenizer_by_name(parts.pre));
 }

@@ -153,8 +153,6 @@ void read_byte_level(const json& top, TokenizerParts& parts) {
   }
   if (const PreTokenizer* known = pre_tokenizer_by_steps(parts.splits, parts.form, parts.ignore_merges))
     parts.pre = known->name;
-  else
-    parts.notes.push_back(kUnnamedPattern);
   const json& decoder = member(top, "decoder");
   const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
   if (decoders.size() != 1 || !is_type(decoders[0], "ByteLevel"))

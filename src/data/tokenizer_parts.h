@@ -64,11 +64,6 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
 // For an embedding of `rows` rows; tokens past them are left out.
 KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows);
 
-inline constexpr char kUnnamedPattern[] =
-    "no value of tokenizer.ggml.pre stands for the pattern of the tokenizer: in a GGUF file it is kept by a key of "
-    "ours, and "
-    "other programs refuse the file";
-
 // Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);
 

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
+#include <charconv>
 #include <optional>
 #include <vector>
 
 #include "base/error.h"
+#include "data/pre_tokenizers/properties.h"
 #include "data/unicode.h"
 
 namespace whit {
@@ -16,82 +18,15 @@ constexpr char kCallout[] = "(?C)";
 constexpr int kMostNesting = 50;
 constexpr size_t kMostBytes = 1 << 16;
 
-// What \w is to Oniguruma: outside of brackets its table of Latin-1 counts superscripts and fractions in.
-constexpr char kPosixWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
-constexpr char kWord[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
-
-struct Named {
-  std::string_view name, text;  // text: between the brackets of a class
+// \d \s \w \h
+struct SetEscape {
+  char letter;
+  std::string_view text, in_class;
 };
-// \p{...} without case, spaces, '-' and '_'. What is in neither list is the name of a script.
-constexpr Named kProperties[] = {
-    {"letter", "\\p{L}"},
-    {"casedletter", "\\p{L&}"},
-    {"lc", "\\p{L&}"},
-    {"uppercaseletter", "\\p{Lu}"},
-    {"lowercaseletter", "\\p{Ll}"},
-    {"titlecaseletter", "\\p{Lt}"},
-    {"modifierletter", "\\p{Lm}"},
-    {"otherletter", "\\p{Lo}"},
-    {"mark", "\\p{M}"},
-    {"nonspacingmark", "\\p{Mn}"},
-    {"spacingmark", "\\p{Mc}"},
-    {"enclosingmark", "\\p{Me}"},
-    {"number", "\\p{N}"},
-    {"decimalnumber", "\\p{Nd}"},
-    {"letternumber", "\\p{Nl}"},
-    {"othernumber", "\\p{No}"},
-    {"punctuation", "\\p{P}"},
-    {"punct", "\\p{P}"},
-    {"connectorpunctuation", "\\p{Pc}"},
-    {"dashpunctuation", "\\p{Pd}"},
-    {"openpunctuation", "\\p{Ps}"},
-    {"closepunctuation", "\\p{Pe}"},
-    {"initialpunctuation", "\\p{Pi}"},
-    {"finalpunctuation", "\\p{Pf}"},
-    {"otherpunctuation", "\\p{Po}"},
-    {"symbol", "\\p{S}"},
-    {"mathsymbol", "\\p{Sm}"},
-    {"currencysymbol", "\\p{Sc}"},
-    {"modifiersymbol", "\\p{Sk}"},
-    {"othersymbol", "\\p{So}"},
-    {"separator", "\\p{Z}"},
-    {"spaceseparator", "\\p{Zs}"},
-    {"lineseparator", "\\p{Zl}"},
-    {"paragraphseparator", "\\p{Zp}"},
-    {"control", "\\p{Cc}"},
-    {"cntrl", "\\p{Cc}"},
-    {"format", "\\p{Cf}"},
-    {"privateuse", "\\p{Co}"},
-    {"unassigned", "\\p{Cn}"},
-    {"any", "\\x{0}-\\x{10ffff}"},
-    {"ascii", "\\x{0}-\\x{7f}"},
-    {"alpha", "\\p{Alphabetic}"},
-    {"alphabetic", "\\p{Alphabetic}"},
-    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
-    {"blank", "\\p{Zs}\\t"},
-    {"digit", "\\p{Nd}"},
-    {"lower", "\\p{Lowercase}"},
-    {"lowercase", "\\p{Lowercase}"},
-    {"upper", "\\p{Uppercase}"},
-    {"uppercase", "\\p{Uppercase}"},
-    {"space", "\\p{White_Space}"},
-    {"whitespace", "\\p{White_Space}"},
-    {"word", kWord},
-    {"xdigit", "0-9A-Fa-f"},
-    {"emoji", "\\p{Emoji}"},
-    {"emojipresentation", "\\p{Emoji_Presentation}"},
-    {"emojimodifier", "\\p{Emoji_Modifier}"},
-    {"extendedpictographic", "\\p{Extended_Pictographic}"},
-    {"ideographic", "\\p{Ideographic}"},
-};
-constexpr std::string_view kCategories[] = {"l",  "lu", "ll", "lt", "lm", "lo", "m",  "mn", "mc", "me", "n",  "nd",
-                                            "nl", "no", "p",  "pc", "pd", "ps", "pe", "pi", "pf", "po", "s",  "sm",
-                                            "sc", "sk", "so", "z",  "zs", "zl", "zp", "c",  "cc", "cf", "co", "cn"};
-// [:name:]
-constexpr Named kPosix[] = {{"punct", "\\p{P}\\p{S}"}, {"word", kPosixWord}};
-constexpr std::string_view kPosixAsProperty[] = {"alpha", "alnum", "ascii", "blank", "cntrl",
-                                                 "digit", "lower", "space", "upper", "xdigit"};
+constexpr SetEscape kSetEscapes[] = {{'d', "\\p{Nd}", "\\p{Nd}"},
+                                     {'s', "\\p{White_Space}", "\\p{White_Space}"},
+                                     {'w', kOnigurumaWord, kPosixWord},
+                                     {'h', "0-9A-Fa-f", "0-9A-Fa-f"}};
 
 // Characters that are, without case, also one character beyond ASCII: a ligature or a sharp s.
 constexpr std::string_view kFoldedPairs[] = {"ss", "ff", "fi", "fl", "st"};
@@ -302,24 +237,14 @@ class Translator {
     if (letter == 'b' || letter == 'B') {
       at_ += 2;
       const bool edge = letter == 'b';
-      out += fmt::format("(?:(?<=[{0}])(?{1}[{0}])|(?<![{0}])(?{2}[{0}]))", kWord, edge ? "!" : "=", edge ? "=" : "!");
+      out += fmt::format("(?:(?<=[{0}])(?{1}[{0}])|(?<![{0}])(?{2}[{0}]))", kOnigurumaWord, edge ? "!" : "=",
+                         edge ? "=" : "!");
       return false;
     }
-    if (letter == 'A' || letter == 'z' || letter == 'Z') {
-      at_ += 2;
-      out += {'\\', letter};
-      return false;
-    }
-    if (letter == 'R') {
-      at_ += 2;
-      out += "(?>\\x{d}\\x{a}|[\\x{a}-\\x{d}\\x{85}\\x{2028}\\x{2029}])";
-      return true;
-    }
-    if (letter == 'N' || letter == 'O') {
-      at_ += 2;
-      out += letter == 'N' ? "[^\\n]" : "\\p{Any}";
-      return true;
-    }
+    const auto as = [&](const char* text) { return at_ += 2, out += text, true; };
+    if (letter == 'A' || letter == 'z' || letter == 'Z') return at_ += 2, out += {'\\', letter}, false;
+    if (letter == 'R') return as("(?>\\x{d}\\x{a}|[\\x{a}-\\x{d}\\x{85}\\x{2028}\\x{2029}])");
+    if (letter == 'N' || letter == 'O') return as(letter == 'N' ? "[^\\n]" : "\\p{Any}");
     c = escaped_character(false);
     check_case(c, options);
     out += literal(c);
@@ -328,13 +253,12 @@ class Translator {
 
   // \d \D \s \S \w \W \h \H \p{...} \P{...}, in and outside of brackets; nothing is taken where it is another escape.
   bool add_set_escape(CharacterSet& set, Options options, bool in_class) {
-    constexpr Named kEscapes[] = {{"d", "\\p{Nd}"}, {"s", "\\p{White_Space}"}, {"w", kWord}, {"h", "0-9A-Fa-f"}};
     const char letter = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
-    for (const Named& row : kEscapes) {
-      const bool negated = letter == row.name[0] - 32;
-      if (letter != row.name[0] && !negated) continue;
+    for (const SetEscape& row : kSetEscapes) {
+      const bool negated = letter == row.letter - 32;
+      if (letter != row.letter && !negated) continue;
       at_ += 2;
-      set.add(in_class && row.text == kWord ? kPosixWord : row.text, negated);
+      set.add(in_class ? row.in_class : row.text, negated);
       return true;
     }
     if (letter != 'p' && letter != 'P') return false;
@@ -353,22 +277,10 @@ class Translator {
     } else {
       refuse("a property without braces");
     }
-    set.add(property(name), negated);
+    const std::string text = property_class(name);
+    if (text.empty()) refuse("a property of this name");
+    set.add(text, negated);
     return true;
-  }
-
-  std::string property(const std::string& name) const {
-    for (const Named& row : kProperties)
-      if (name == row.name) return std::string(row.text);
-    for (const std::string_view category : kCategories)
-      if (name == category) {
-        std::string text = "\\p{" + name + "}";
-        text[3] = static_cast<char>(text[3] - 32);
-        return text;
-      }
-    for (const char c : name)
-      if (c < 'a' || c > 'z') refuse("a property of this name");
-    return "\\p{sc:" + name + "}";  // PCRE2 knows which scripts there are
   }
 
   // A character that is written with a backslash.
@@ -388,18 +300,12 @@ class Translator {
   char32_t hexadecimal(bool four) {
     const bool braces = !four && take("{");
     const size_t most = braces ? 8 : four ? 4 : 2;
-    char32_t value = 0;
-    size_t digits = 0;
-    while (digits < most && !done()) {
-      const char c = pattern_[at_];
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
-      if (digit < 0) break;
-      value = value * 16 + static_cast<char32_t>(digit);
-      ++at_, ++digits;
-    }
+    const char* const start = pattern_.data() + at_;
+    uint32_t number = 0;
+    const auto digits = static_cast<size_t>(
+        std::from_chars(start, start + std::min(most, pattern_.size() - at_), number, 16).ptr - start);
+    at_ += digits;
+    const char32_t value = number;
     const bool ends = braces ? take("}") : true;
     if (digits == 0 || (four && digits < 4) || !ends || value > 0x10ffff || (value >= 0xd800 && value < 0xe000) ||
         (!braces && !four && value >= 0x80))
@@ -460,11 +366,11 @@ class Translator {
       if (end == std::string_view::npos) refuse("[: without :]");
       const std::string name(pattern_.substr(at_, end - at_));
       if (options.no_case) refuse("[:" + name + ":] where case is ignored");
-      for (const Named& row : kPosix)
-        if (name == row.name) return at_ = end + 2, set.add(row.text, negated), true;
-      for (const std::string_view known : kPosixAsProperty)
-        if (name == known) return at_ = end + 2, set.add(property(name), negated), true;
-      refuse("[:" + name + ":]");
+      const std::string text = posix_class(name);
+      if (text.empty()) refuse("[:" + name + ":]");
+      at_ = end + 2;
+      set.add(text, negated);
+      return true;
     }
     if (take("[")) {
       const std::string nested = character_class(options);
