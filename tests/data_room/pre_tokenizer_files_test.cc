@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "data/pre_tokenizers/json_form.h"
@@ -79,7 +80,10 @@ json split_before_bytes(const json& split) {
 
 TEST(PreTokenizersOfFiles, EveryNameBecomesAFolderWithTheSameIds) {
   KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama_gqa"), 1027);
+  std::set<std::string> seen;  // names with the same steps and defaults make the same folder
   for (const std::string& name : pre_tokenizer_names()) {
+    const PreTokenizer& row = pre_tokenizer_by_name(name);
+    if (!seen.insert(write_pre_tokenizer(split_steps(row)).dump() + (row.ignore_merges ? "1" : "0")).second) continue;
     keys.set("tokenizer.ggml.pre", name);
     const auto there = make_tokenizer(keys), back = make_tokenizer(tokenizer_files(keys));
     EXPECT_EQ(back->encode(kText, true, true), there->encode(kText, true, true)) << name;
