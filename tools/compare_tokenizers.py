@@ -4,11 +4,15 @@
     pip install tokenizers gguf numpy
     cmake --build build/lean --target tokenizer_ids
     tools/compare_tokenizers.py build/lean/tests/data_room/tokenizer_ids [--texts 10000] [--only NAME] [--every]
+    tools/compare_tokenizers.py build/lean/tests/data_room/tokenizer_ids --round-trips FOLDER|FILE.gguf ...
 
 Compared are ids with and without the tokens at the ends, and both decodings; for the tokenizers of tests/data, for
 variants of them that say what other models' files say, each read from the folder, from the GGUF keys that we write, and
 (where the file needs no key of ours) from a GGUF file as llama.cpp's converter writes it. Invalid UTF-8, which the
 package does not take, must come back from a byte-level tokenizer byte by byte.
+
+--round-trips: any tokenizer, and what is written for it: the GGUF keys, the folder of those, the keys of that. Ids and
+texts are the same, and the ids of a folder those of the package.
 
     tools/compare_tokenizers.py tokenizer_ids --splits [--texts 10000] [--assigned]
 
@@ -217,8 +221,8 @@ PRE = {"gpt2": "gpt-2", "opt_post": "gpt-2", "llama_gqa": "llama-bpe", "llama31_
 def write_gguf(path, name, top):
     """As llama.cpp's converter does: nothing but tokenizer.ggml.* keys."""
     import gguf
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("Phi-3 mini" if name == "phi3" else name)
+    writer = gguf.GGUFWriter(path, "phi3" if name == "phi3" else "llama")
+    writer.add_name(name)
     vocab = dict(top["model"]["vocab"])
     special = {}
     for token in top["added_tokens"]:
@@ -250,6 +254,36 @@ def write_gguf(path, name, top):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def round_trips(program, paths, samples):
+    """Each tokenizer as it is, and after every conversion."""
+    encoded = [text.encode() for text in samples]
+    failures = 0
+    for path in paths:
+        first = None
+        for way in ([], ["keys"], ["files"], ["back"]):
+            request = "".join(bytes_.hex() + "\n" for bytes_ in encoded)
+            run = subprocess.run([program, str(path), *way], input=request, capture_output=True, text=True, check=False)
+            if run.returncode:
+                print(f"{path.name:34} {way[0] if way else 'itself':7} {run.stderr.strip()[:200]!r}")
+                failures += bool(way)  # what is not read is not converted
+                break
+            answers = [{key: row[key] for key in ("ends", "ids", "decoded", "spoken")}
+                       for row in map(json.loads, run.stdout.splitlines())]
+            first = first or answers
+            wrong = [(text, a, b) for text, a, b in zip(samples, first, answers, strict=True) if a != b]
+            print(f"{path.name:34} {way[0] if way else 'itself':7} {len(samples)} texts, {len(wrong)} differ")
+            failures += len(wrong)
+            for text, want, got in sorted(wrong, key=lambda row: len(row[0]))[:3]:
+                print(f"   {text[:60]!r}\n      want {str(want)[:300]}\n      got  {str(got)[:300]}")
+        if first and path.is_dir():
+            reference = Tokenizer.from_file(str(path / "tokenizer.json"))
+            wrong = [text for text, row in zip(samples, first, strict=True)
+                     if reference.encode(text, add_special_tokens=False).ids != row["ids"]]
+            print(f"{path.name:34} against the package: {len(wrong)} differ {sorted(wrong, key=len)[:3]!r}")
+            failures += len(wrong)
+    return failures
 
 
 def with_name(data, name):
@@ -372,6 +406,7 @@ def main():
     parser.add_argument("--texts", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="a variant's name, or names with commas")
+    parser.add_argument("--round-trips", nargs="+", type=pathlib.Path, metavar="PATH")
     parser.add_argument("--every", action="store_true", help="every character of Unicode instead of random texts")
     parser.add_argument("--names", metavar="VOCABULARY.gguf", help="every value of tokenizer.ggml.pre instead")
     parser.add_argument("--llama", metavar="PROGRAM")
@@ -380,6 +415,8 @@ def main():
     parser.add_argument("--assigned", action="store_true", help="only characters that Python's Unicode knows")
     options = parser.parse_args()
     samples = list(every_character() if options.every else texts(options.texts, options.seed))
+    if options.round_trips:
+        sys.exit(round_trips(options.program, options.round_trips, samples) > 0)
     if options.assigned:
         samples = ["".join(c for c in text if unicodedata.category(c) != "Cn" and
                            not "\u0363" <= c <= "\u036f") for text in samples]

@@ -85,7 +85,7 @@ Recipe recipe_of(CompressOptions& o) {
 bool reads_text(const Recipe& recipe) {
   for (const Step& step : recipe.steps) {
     if (const auto layerwise = step.options.find("layerwise");
-        layerwise != step.options.end() && *layerwise != "uniform")
+        layerwise != step.options.end() && *layerwise != Json("uniform"))
       return true;
     switch (method_row(step.method).stage) {
       case Stage::importance:

@@ -38,10 +38,10 @@ FormatPtr choose_type(const ModelTensor& tensor, const std::vector<FormatPtr>& t
   });
   if (types.empty()) {
     // Turned back, weights do not lie on their levels any more.
-    const bool turned = std::any_of(tensor.parts.begin(), tensor.parts.end(), [](const TensorView& part) {
-      return part.tensor->rotation || part.tensor->inner;
-    });
-    const bool as_stored = stored->is_ggml() && alike && (!turned || stored->name() == "f32" || stored->name() == "bf16");
+    const bool turned = std::any_of(tensor.parts.begin(), tensor.parts.end(),
+                                    [](const TensorView& part) { return part.tensor->rotation || part.tensor->inner; });
+    const bool as_stored =
+        stored->is_ggml() && alike && (!turned || stored->name() == "f32" || stored->name() == "bf16");
     return as_stored ? stored : make_format("f16");
   }
   for (size_t i = 0;; ++i) {

@@ -249,8 +249,6 @@ std::string argument_hint(const std::string& verb, const std::string& argument, 
 
 std::string verb_hint(const std::string& verb, std::span<const std::string> known) {
   const std::string name = plain(verb);
-  std::error_code ignored;
-  if (is_gguf_name(verb) || std::filesystem::exists(verb, ignored)) return "a verb comes first: whit run " + verb;
   if (name == "serve" || name == "server" || name == "llama-server")
     return "there is no server yet: `whit run` answers and chats";
   if (name == "download" || name == "pull")
@@ -259,6 +257,8 @@ std::string verb_hint(const std::string& verb, std::span<const std::string> know
   for (const Meaning& row : kVerbs)
     if (name == row.theirs && std::find(known.begin(), known.end(), row.ours) != known.end())
       return fmt::format("did you mean '{}'?", row.ours);
+  std::error_code ignored;
+  if (is_gguf_name(verb) || std::filesystem::exists(verb, ignored)) return "a verb comes first: whit run " + verb;
   return suggest_name(verb, known);
 }
 

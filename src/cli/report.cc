@@ -176,13 +176,16 @@ Verb report_verb() {
                            "a results.json of an earlier report, to be added to or drawn anew");
             app.add_option("--eval", options->evals, "output of `whit eval --json`; may be given several times")
                 ->expected(1)
+                ->allow_extra_args(false)  // a value in brackets is no list
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             app.add_option("--model", options->models, "a model whose layers are drawn; may be given several times")
                 ->expected(1)
+                ->allow_extra_args(false)  // a value in brackets is no list
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             app.add_option("--answer", options->answers,
                            "MODEL=FILE: what a model answered; may be given several times")
                 ->expected(1)
+                ->allow_extra_args(false)  // a value in brackets is no list
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             app.add_option("--prompt", options->prompt, "what was asked");
             app.add_option("--base", options->base, "the model that the others were compared with");

@@ -342,6 +342,7 @@ Verb run_verb() {
             app.add_option("--seed", sampler.seed, "the same seed gives the same text")->capture_default_str();
             app.add_option("--stop", options->stops, "end the answer at this text; may be given several times")
                 ->expected(1)
+                ->allow_extra_args(false)  // a value in brackets is no list
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             options->executor.declare(app, false);
             return [&app, options](Terminal& terminal) { run(app, *options, terminal); };

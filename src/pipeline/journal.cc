@@ -55,9 +55,10 @@ const RecordName kName = {"an entry of the journal is damaged", "delete this ent
 Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::move(folder)) {
   bool fresh = false;
   const std::filesystem::path lock = folder_ / "lock";
-  // A run that ends takes its journal away, maybe between two of these calls: then the lock is not the folder's, and once more.
-  for (struct stat held{}, there{}; lock_ < 0 || ::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &there) != 0 ||
-                                    held.st_ino != there.st_ino;) {
+  // A run that ends takes its journal away, maybe between two of these calls: then the lock is not the folder's, and
+  // once more.
+  for (struct stat held{}, there{};
+       lock_ < 0 || ::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &there) != 0 || held.st_ino != there.st_ino;) {
     if (lock_ >= 0) ::close(lock_);
     std::error_code error;
     fresh = std::filesystem::create_directory(folder_, error);

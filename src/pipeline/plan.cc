@@ -265,8 +265,9 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
     const int dimensions = name.ends_with("norm.weight") || name.ends_with(".bias") ? 1 : view.tensor->dimensions;
     // Learned positions, projections around the embedding: as they are.
     if (dimensions == 2 && view.tensor->format->is_ggml() && !view.tensor->rotation) {
-      output.tensors.push_back({name, view.shape(), 2, {}, view.tensor->format,
-                                [view] { return std::make_shared<const Packed>(copy_packed(view)); }});
+      output.tensors.push_back({name, view.shape(), 2, {}, view.tensor->format, [view] {
+                                  return std::make_shared<const Packed>(copy_packed(view));
+                                }});
       return;
     }
     output.tensors.push_back({name, view.shape(), dimensions, {}, make_format("f32"), [name, view, replaced] {
@@ -275,7 +276,8 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
                                   values = other->second;
                                 else
                                   unpack_rows(view, 0, view.rows, values);
-                                return std::make_shared<const Packed>(pack_dense(make_format("f32"), view.shape(), values));
+                                return std::make_shared<const Packed>(
+                                    pack_dense(make_format("f32"), view.shape(), values));
                               }});
   };
   for (const StoredTensor& tensor : frame.model().tensors) {

@@ -57,9 +57,12 @@ std::string padded(const std::string& cell, size_t width, bool right) {
 
 std::string markdown_cell(const std::string& text) {
   std::string out;
-  for (const char c : text) {
-    if (std::string_view("|\\<[`").find(c) != std::string_view::npos) out += '\\';  // a cell is text, no markup
-    out += c == '\n' ? ' ' : c;
+  for (const char c : text) {  // a cell is text, no markup
+    if (std::string_view("|\\[`").find(c) != std::string_view::npos) out += '\\';
+    if (c == '<')
+      out += "&lt;";
+    else
+      out += c == '\n' ? ' ' : c;
   }
   return out;
 }

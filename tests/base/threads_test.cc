@@ -2,8 +2,12 @@
 #include "base/threads.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
@@ -21,6 +25,34 @@ TEST(ThreadPool, RunsEachWorkerOnce) {
     for (int round = 0; round < 200; ++round) pool.run([&](int worker) { ++calls[static_cast<size_t>(worker)]; });
     for (const auto& count : calls) EXPECT_EQ(count, 200);
   }
+}
+
+// Where the system gives no more threads: a clear error, and those that were started end.
+TEST(ThreadPool, AThreadThatCannotBeStartedIsAnError) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need all of the address space";
+#endif
+  const pid_t child = fork();
+  if (child == 0) {
+    std::ifstream statm("/proc/self/statm");
+    rlim_t pages = 0;
+    statm >> pages;
+    const rlim_t room = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{20} << 20);  // two stacks of 8 MB
+    const rlimit limit{room, room};
+    setrlimit(RLIMIT_AS, &limit);
+    try {
+      ThreadPool pool(64);
+    } catch (const Error& error) {
+      _exit(error.kind() == ErrorKind::budget ? 0 : 2);
+    } catch (...) {
+      _exit(3);
+    }
+    _exit(1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(ThreadPool, RangesCoverWithoutOverlapAndDependOnNothingElse) {

@@ -31,6 +31,8 @@ class BadCalls : public testing::Test {
                     bad_id = folder.file("bad.json", "[1, 99999]"), minus = folder.file("minus.json", "[-1]"),
                     no_ids = folder.file("none.json", "[]"), no_json = folder.file("no.json", "hello"),
                     deep = folder.file("deep.json", std::string(100000, '[')),
+                    unsupported = folder.file("unsupported.jinja", "a\n{{ 'b' | urlencode }}"),
+                    raising = folder.file("raising.jinja", "{{ raise_exception('Only cats.') }}"),
                     huge = folder.file("huge.json", "[18446744073709551615]"),
                     present = folder.file("present.safetensors", "mine");
 };
@@ -75,6 +77,14 @@ TEST_F(BadCalls, HaveTheirExitCodes) {
       {{"run", model, "--raw"}, 2, "-p TEXT"},
       {{"run", model, "-p", "hello"}, 3, "--raw"},  // it has no chat template
       {{"run", model, "-p", "hello", "--template", "chatlm"}, 2, "did you mean 'chatml'?"},
+      {{"run", model, "-p", "hello", "--template", "no/such.jinja"}, 5, "no/such.jinja"},
+      {{"run", model, "-p", "hello", "--template", unsupported}, 3, "line 2"},
+      {{"run", model, "-p", "hello", "--template", unsupported}, 3, "the filter 'urlencode'"},
+      {{"run", model, "-p", "hello", "--template", raising}, 2, "Only cats."},
+      {{"run", model, "-p", "hello", "--template", "chatml", "--thinking", "off"}, 2, "no switch for thinking"},
+      {{"run", model, "-p", "hello", "--template", "chatml", "--tools", no_json}, 2, "no place for tools"},
+      {{"run", model, "-p", "hello", "--template", "chatml", "--date", "2023-02-29"}, 2, "--date"},
+      {{"run", model, "--raw", "-p", "hello", "--system", "Be brief."}, 2, "--system"},
       {{"run", model, "--raw", "-p", "hello", "--temp", "-1"}, 2, "--temp"},
       {{"run", model, "--raw", "-p", "hello", "--top-p", "1.5"}, 2, "--top-p"},
       {{"run", model, "--raw", "-p", "hello", "--context", "2"}, 3, "longer than the context"},

@@ -108,7 +108,7 @@ TEST_F(Outputs, TheInputIsRefusedByEveryName) {
   expect(folder.path() / "." / "model.gguf", 2, "the output is the input");
 #ifdef WHIT_LEARN
   const std::string before = read_all(made);
-  for (const std::string out : {made.string(), folder.path().string() + "/./made.gguf"}) {
+  for (const std::string& out : {made.string(), folder.path().string() + "/./made.gguf"}) {
     EXPECT_EQ(call_whit({"inspect", made, "--recipe", out, "--force"}).code, 2);
     EXPECT_EQ(read_all(made), before);
   }

@@ -73,7 +73,7 @@ TEST_F(Signals, AMappedFileThatIsCutShortIsNamed) {
   const std::string path = other.file("mapped\x1b.bin", std::string(1 << 20, 'x'));
   const std::string said = other.file("said", "");
   const int status = in_child([&] {
-    freopen(said.c_str(), "w", stderr);
+    if (!freopen(said.c_str(), "w", stderr)) _exit(97);
     const auto mapped = MappedFile::open(path);
     fs::resize_file(path, 100);
     const volatile std::byte last = mapped->bytes().back();
@@ -103,7 +103,7 @@ TEST_F(Signals, AModelThatIsCutShortInAChat) {
 }
 
 TEST_F(Signals, ALimitOnFileSizesIsAnError) {
-  for (const std::string command : {"convert '" + stories + "' out.gguf", "convert '" + stories + "' out"}) {
+  for (const std::string& command : {"convert '" + stories + "' out.gguf", "convert '" + stories + "' out"}) {
     const Outcome outcome = call_shell("ulimit -f 100; exec whit " + command, folder.path());
     EXPECT_EQ(outcome.code, 5) << command << outcome.error;
     EXPECT_NE(outcome.error.find("ulimit -f"), std::string::npos) << command << outcome.error;
@@ -124,7 +124,7 @@ TEST_F(Signals, ALimitOnMemoryIsAnError) {
 TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
   for (const auto& [name, code] : {std::pair{"TERM", 143}, std::pair{"HUP", 129}, std::pair{"INT", 130}}) {
     // Waiting for a line, and waiting for a pipe that nobody writes to.
-    for (const std::string command :
+    for (const std::string& command :
          {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
       const Outcome outcome = call_shell("mkfifo waiting; sleep 3 > waiting & sleep 0.1\nset -m; whit " + command +
                                              " & pid=$!; sleep 0.7; kill -" + name +

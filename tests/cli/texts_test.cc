@@ -86,7 +86,8 @@ TEST_F(Texts, ToCalibrateOn) {
 #endif
 
 TEST_F(Texts, TimesAreInTheJson) {
-  for (const std::vector<std::string>& more : {std::vector<std::string>{"-p", "Once upon", "--raw"}, {"--ids", "-"}}) {
+  const std::vector<std::string> ways[] = {{"-p", "Once upon", "--raw"}, {"--ids", "-"}};
+  for (const std::vector<std::string>& more : ways) {
     std::vector<std::string> words = {"run", stories, "-n", "4", "--temp", "0", "--json"};
     words.insert(words.end(), more.begin(), more.end());
     const Json json = Json::parse(call_whit(words, "[1, 403]").out);
@@ -112,8 +113,8 @@ TEST_F(Texts, LinesOfAChat) {
   EXPECT_NE(outcome.error.find("Forgotten."), std::string::npos) << outcome.error;
 
   Terminal quiet(true);
-  for (const auto& [line, text] :
-       {std::pair<std::string, std::string>{"//etc", "/etc"}, {"a / b", "a / b"}, {"hello\r", "hello"}}) {
+  const std::pair<std::string, std::string> lines[] = {{"//etc", "/etc"}, {"a / b", "a / b"}, {"hello\r", "hello"}};
+  for (const auto& [line, text] : lines) {
     std::string read = line;
     EXPECT_EQ(read_chat_line(read, quiet), ChatLine::message) << line;
     EXPECT_EQ(read, text);

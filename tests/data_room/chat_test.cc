@@ -124,7 +124,7 @@ TEST(Chat, WhatFollowsAnAnswer) {
 // Named templates and special tokens of folders, of GGUF keys, and over the way from one to the other.
 TEST(Chat, NamedTemplatesSurviveConversions) {
   auto files = test::tokenizer_files("llama_gqa");
-  Json config = Json::parse(files["tokenizer_config.json"]);
+  Json config = {{"bos_token", "<|im_start|>"}, {"eos_token", {{"content", "<|im_end|>"}}}};
   config["chat_template"] =
       Json::array({{{"name", "default"}, {"template", "D{{ bos_token }}"}}, {{"name", "tool_use"}, {"template", "T"}}});
   files["tokenizer_config.json"] = config.dump();
@@ -137,9 +137,10 @@ TEST(Chat, NamedTemplatesSurviveConversions) {
   EXPECT_EQ(keys.string("tokenizer.chat_template.tool_use"), "T");
   EXPECT_EQ(make_tokenizer(keys)->chat_templates(), both);
   EXPECT_EQ(make_tokenizer(tokenizer_files(keys))->chat_templates(), both);
-  for (const char* name : {"bos_token", "eos_token"})
-    if (folder->special_tokens().contains(name))
-      EXPECT_EQ(make_tokenizer(keys)->special_tokens()[name], folder->special_tokens()[name]) << name;
+  for (const char* name : {"bos_token", "eos_token"}) {
+    ASSERT_TRUE(folder->special_tokens().contains(name)) << name;
+    EXPECT_EQ(make_tokenizer(keys)->special_tokens()[name], folder->special_tokens()[name]) << name;
+  }
   // Files beside the configuration outdo it.
   files["chat_template.jinja"] = "J";
   files["additional_chat_templates/rag.jinja"] = "R";

@@ -16,9 +16,9 @@ std::string render(const std::string& jinja, const Json& context = Json::object(
   return ChatTemplate(jinja).render_variables(context, parse_chat_date(kNow, ""));
 }
 
-Error refusal(const std::string& jinja) {
+Error refusal(const std::string& jinja, const Json& context = Json::object()) {
   try {
-    const std::string text = render(jinja);
+    const std::string text = render(jinja, context);
     ADD_FAILURE() << jinja << " gave " << text.substr(0, 100);
   } catch (const Error& error) {
     return error;
@@ -33,7 +33,7 @@ TEST(Jinja, EveryConstructAsTheReference) {
   for (const Json& row : table["rows"]) {
     const std::string jinja = row["template"];
     if (row["text"].is_null()) {
-      refusal(jinja);
+      refusal(jinja, table["context"]);
       ++errors;
       continue;
     }

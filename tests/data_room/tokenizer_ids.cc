@@ -1,6 +1,9 @@
 // What tools/compare_tokenizers.py asks of our tokenizers: no test, a program over standard input and output.
 //
-//   tokenizer_ids FOLDER|FILE.gguf [keys]     keys: by way of the GGUF keys that are written for the folder
+//   tokenizer_ids FOLDER|FILE.gguf [WAY]
+//
+// WAY keys: of the GGUF keys that are written for the folder; files: of the folder that is written for a GGUF's keys (a
+// folder's: those that are written for it); back: of the keys that are written for that.
 //   tokenizer_ids FILE.gguf folder OUT        writes the tokenizer's files into the folder OUT, and answers nothing
 //   tokenizer_ids FILE.json splits            a pre_tokenizer: answers with the pieces of a text in hexadecimal, or why
 //   not
@@ -21,13 +24,23 @@
 namespace whit {
 namespace {
 
-std::shared_ptr<const Tokenizer> open_tokenizer(const std::filesystem::path& path, bool by_keys) {
-  if (!std::filesystem::is_directory(path)) return make_tokenizer(GgufFile::open(path).metadata);
-  std::map<std::string, std::string> files;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"})
-    if (std::filesystem::exists(path / name)) files[name] = read_file(path / name);
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::filesystem::path& path, const std::string& way) {
+  KeyValues keys;
+  if (std::filesystem::is_directory(path)) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+      if (const std::string name = entry.path().filename().string(); is_tokenizer_file(name) || name == "config.json")
+        files[name] = read_file(entry.path());
+    const auto tokenizer = make_tokenizer(files);
+    if (way.empty()) return tokenizer;
+    keys = tokenizer_metadata(files, tokenizer->vocabulary() + 3);
+  } else {
+    keys = GgufFile::open(path).metadata;
+  }
+  if (way.empty() || way == "keys") return make_tokenizer(keys);
+  const auto files = tokenizer_files(keys);
   const auto tokenizer = make_tokenizer(files);
-  return by_keys ? make_tokenizer(tokenizer_metadata(files, tokenizer->vocabulary() + 3)) : tokenizer;
+  return way == "files" ? tokenizer : make_tokenizer(tokenizer_metadata(files, tokenizer->vocabulary() + 3));
 }
 
 std::string from_hex(const std::string& hex) {
@@ -75,7 +88,7 @@ int answer(int count, char** arguments) {
       std::ofstream(std::filesystem::path(arguments[3]) / name) << text;
     return 0;
   }
-  const auto tokenizer = open_tokenizer(arguments[1], count > 2);
+  const auto tokenizer = open_tokenizer(arguments[1], count > 2 ? arguments[2] : "");
   for (std::string line; std::getline(std::cin, line);) {
     const std::string text = from_hex(line);
     const std::vector<int32_t> ids = tokenizer->encode(text, false, true);

@@ -112,14 +112,19 @@ void add_keys(Rng& rng, const Family& family, const ModelSpec& spec, ModelOutput
       if (chance(rng, 0.3)) set("rope.scaling.yarn_beta_fast", 20.0f);
       if (chance(rng, 0.3)) set("rope.scaling.attn_factor", 1.25f);
       break;
-    case 2: divisors("rope_freqs.weight"); break;
+    case 2:
+      divisors("rope_freqs.weight");
+      break;
     case 3:
       divisors("rope_factors_short.weight");
       divisors("rope_factors_long.weight");
       number("rope.scaling.original_context_length", 16 + rng.below(64));
       break;
-    case 4: set("rope.scaling.dynamic_factor", 2.0f); break;
-    default: break;
+    case 4:
+      set("rope.scaling.dynamic_factor", 2.0f);
+      break;
+    default:
+      break;
   }
 }
 
@@ -128,17 +133,25 @@ FormatPtr drawn_format(Rng& rng, Shape shape) {
   for (;;) {
     Json json;
     switch (rng.below(9)) {
-      case 0: json = {{"name", one_of<std::string>(rng, {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"})}}; break;
+      case 0:
+        json = {{"name", one_of<std::string>(rng, {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"})}};
+        break;
       case 1:
       case 2:
-        json = {{"name", "grid"}, {"bits", draw(rng, {2, 3, 4, 5, 6, 8})}, {"group", draw(rng, {0, 16, 24, 32, 64, 128})},
+        json = {{"name", "grid"},
+                {"bits", draw(rng, {2, 3, 4, 5, 6, 8})},
+                {"group", draw(rng, {0, 16, 24, 32, 64, 128})},
                 {"zero", one_of<std::string>(rng, {"minimum", "integer", "symmetric"})}};
         json["parameter_bits"] = json["group"] == 0 ? 16 : draw(rng, {6, 8, 16});
         if (chance(rng, 0.3)) json = {{"name", "grid"}, {"bits", draw(rng, {2, 3, 4})}, {"columns", true}};
         break;
       case 3: {
         const int m = draw(rng, {1, 2, 3, 4, 8, 16, 32}), n = 1 + static_cast<int>(rng.below(static_cast<uint64_t>(m)));
-        json = {{"name", "nm_grid"}, {"n", n}, {"m", m}, {"bits", draw(rng, {2, 3, 4, 8})}, {"group", m * draw(rng, {0, 2, 4, 8})},
+        json = {{"name", "nm_grid"},
+                {"n", n},
+                {"m", m},
+                {"bits", draw(rng, {2, 3, 4, 8})},
+                {"group", m * draw(rng, {0, 2, 4, 8})},
                 {"zero", one_of<std::string>(rng, {"minimum", "integer", "symmetric"})}};
         if (json["group"] == 0) json["parameter_bits"] = 16;
         break;
@@ -150,13 +163,18 @@ FormatPtr drawn_format(Rng& rng, Shape shape) {
       }
       case 5: {
         const int m = draw(rng, {2, 3, 4, 8, 16, 32});
-        json = {{"name", "nm_sign"}, {"n", 1 + rng.below(static_cast<uint64_t>(m))}, {"m", m}, {"columns", chance(rng, 0.5)}};
+        json = {{"name", "nm_sign"},
+                {"n", 1 + rng.below(static_cast<uint64_t>(m))},
+                {"m", m},
+                {"columns", chance(rng, 0.5)}};
         break;
       }
       case 6:
       case 7: {
         const bool columns = chance(rng, 0.4);
-        json = {{"name", "binary_groups"}, {"regions", draw(rng, {1, 2, 3})}, {"block", draw(rng, {0, 8, 16, 64, 128})},
+        json = {{"name", "binary_groups"},
+                {"regions", draw(rng, {1, 2, 3})},
+                {"block", draw(rng, {0, 8, 16, 64, 128})},
                 {"columns", columns}};
         if (!columns) json["means"] = chance(rng, 0.5);
         if (chance(rng, 0.5)) json["residual"] = 1 + rng.below(8);
@@ -193,7 +211,8 @@ Packed drawn_parts(Rng& rng, const FormatPtr& format, Shape shape) {
       const bool factor = part.suffix.find("column") != std::string::npos || part.suffix == "residual_scales" ||
                           part.suffix == "l" || part.suffix == "g";
       for (uint64_t i = 0; i < part.count; ++i) {
-        const double size = factor ? 0.5 + rng.uniform() : (part.suffix == "minima" || part.suffix == "means" ? -0.05 : 0.05) * rng.uniform();
+        const double size = factor ? 0.5 + rng.uniform()
+                                   : (part.suffix == "minima" || part.suffix == "means" ? -0.05 : 0.05) * rng.uniform();
         const uint16_t half = float_to_half(static_cast<float>(size));
         std::memcpy(bytes.data() + 2 * i, &half, 2);
       }
@@ -225,8 +244,8 @@ OutputTensor drawn_unit(Rng& rng, const std::string& name, std::vector<Member> m
       if (const RotationPtr one = chance(rng, 0.7) ? drawn_rotation(rng, member.count) : nullptr)
         rotation.outputs.push_back({member.begin, one});
   while (stack && format->is_ggml() && !rotation) format = drawn_format(rng, shape);
-  auto packed = std::make_shared<Packed>(
-      format->is_ggml() ? pack_rounded(format, shape, weights(rng, name, shape)) : drawn_parts(rng, format, shape));
+  auto packed = std::make_shared<Packed>(format->is_ggml() ? pack_rounded(format, shape, weights(rng, name, shape))
+                                                           : drawn_parts(rng, format, shape));
   packed->rotation = rotation;
   if (!stack) members.clear();
   OutputTensor tensor{name, shape, 2, members, format, [packed] { return packed; }};

@@ -1,5 +1,5 @@
-// Models that nobody trained: any family, sizes and options drawn, and files of ours made of them whose units hold drawn
-// members in drawn formats. All are legal; few are ordinary.
+// Models that nobody trained: any family, sizes and options drawn, and files of ours made of them whose units hold
+// drawn members in drawn formats. All are legal; few are ordinary.
 #pragma once
 
 #include <filesystem>

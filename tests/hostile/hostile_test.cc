@@ -1,5 +1,5 @@
-// Files that are legal and odd, and files that are wrong behind right checksums: none crashes, hangs or takes memory, all
-// executors say the same of each, and `convert` gives it back or refuses.
+// Files that are legal and odd, and files that are wrong behind right checksums: none crashes, hangs or takes memory,
+// all executors say the same of each, and `convert` gives it back or refuses.
 //   WHIT_HOSTILE_CASES=20000 hostile_test       WHIT_HOSTILE_FIRST=4711 WHIT_HOSTILE_CASES=1 hostile_test
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,8 @@ uint64_t from_environment(const char* name, uint64_t fallback) {
 std::vector<std::filesystem::path> sources() {
   std::vector<std::filesystem::path> all;
   for (const char* folder : {"golden", "models"})
-    for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(WHIT_TESTS_DIR) / "data" / folder))
+    for (const auto& entry :
+         std::filesystem::directory_iterator(std::filesystem::path(WHIT_TESTS_DIR) / "data" / folder))
       if (entry.path().extension() == ".gguf") all.push_back(entry.path());
   if (const char* more = std::getenv("WHIT_HOSTILE_SOURCES"))  // a folder of compressed models
     for (const auto& entry : std::filesystem::directory_iterator(more))
@@ -79,7 +80,8 @@ struct Tally {
   std::vector<std::string> wrong;
 };
 
-// Cases [first, first + count), in child processes: one that dies or stands still takes its case along, the next goes on.
+// Cases [first, first + count), in child processes: one that dies or stands still takes its case along, the next goes
+// on.
 Tally run_cases(uint64_t first, uint64_t count) {
   const std::filesystem::path folder = std::filesystem::temp_directory_path() / fmt::format("whit_hostile{}", getpid());
   std::filesystem::create_directories(folder);
@@ -110,7 +112,8 @@ Tally run_cases(uint64_t first, uint64_t count) {
     for (std::string line; std::getline(in, line); ++done) {
       const size_t verdict = static_cast<size_t>(line[0] - '0');
       ++tally.counts.at(verdict);
-      if (verdict >= static_cast<size_t>(Verdict::wrong)) tally.wrong.push_back(fmt::format("case {}: {}", first + done, line));
+      if (verdict >= static_cast<size_t>(Verdict::wrong))
+        tally.wrong.push_back(fmt::format("case {}: {}", first + done, line));
       if (std::getenv("WHIT_HOSTILE_VERBOSE")) fmt::print("case {}: {}\n", first + done, line);
     }
     if (done == count || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) break;
@@ -125,7 +128,7 @@ Tally run_cases(uint64_t first, uint64_t count) {
 
 TEST(Hostile, FilesBehindRightChecksums) {
   const uint64_t first = from_environment("WHIT_HOSTILE_FIRST", 0);
-  const uint64_t count = from_environment("WHIT_HOSTILE_CASES", std::getenv("WHIT_HOSTILE_LONG") ? 5000 : 300);
+  const uint64_t count = from_environment("WHIT_HOSTILE_CASES", std::getenv("WHIT_HOSTILE_LONG") ? 5000 : 200);
   const Tally tally = run_cases(first, count);
   for (size_t v = 0; v < tally.counts.size(); ++v) fmt::print("{:>8} {}\n", tally.counts[v], kVerdicts[v]);
   for (const std::string& line : tally.wrong) ADD_FAILURE() << line;

@@ -42,8 +42,9 @@ Run run(const std::shared_ptr<const Scorer>& scorer) {
     const auto session = scorer->open(count);
     for (size_t at = 0; at < count;) {
       const size_t piece = std::min<size_t>(count - at, at == 0 ? 12 : at == 12 ? 3 : 1);
-      session->feed(std::span(ids).subspan(at, piece), 0,
-                    [&](size_t, std::span<const float> row) { result.logits.insert(result.logits.end(), row.begin(), row.end()); });
+      session->feed(std::span(ids).subspan(at, piece), 0, [&](size_t, std::span<const float> row) {
+        result.logits.insert(result.logits.end(), row.begin(), row.end());
+      });
       at += piece;
     }
   } catch (const Error& error) {
@@ -57,8 +58,8 @@ Run run_runtime(const ModelPtr& model, ThreadPool& pool, const std::string& isa,
   return run(make_runtime(model, pool, {isa, activations}));
 }
 
-// The same model with gains of norms that are off by up to 1e-5 of their size: how far that moves the logits says how far
-// roundings may.
+// The same model with gains of norms that are off by up to 1e-5 of their size: how far that moves the logits says how
+// far roundings may.
 ModelPtr shaken(const ModelPtr& model) {
   auto other = std::make_shared<Model>(*model);
   Rng rng(7);
@@ -103,7 +104,8 @@ Judged judge_or_throw(const std::filesystem::path& file, const std::filesystem::
   }
   for (const std::string& level : levels)
     if (level != levels[0])
-      expect_near(run_runtime(model, pool, level, ActivationType::fp32), reference, bound, level + " beside " + levels[0]);
+      expect_near(run_runtime(model, pool, level, ActivationType::fp32), reference, bound,
+                  level + " beside " + levels[0]);
 #ifdef WHIT_LEARN
   expect_near(run(make_torch_scorer(model)), reference, bound, "LibTorch beside the runtime");
   for (const StoredTensor& tensor : model->tensors) {

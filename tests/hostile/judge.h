@@ -1,4 +1,5 @@
-// What whit makes of a model file: every instruction set and kind of activations, LibTorch where it is built, and `convert`.
+// What whit makes of a model file: every instruction set and kind of activations, LibTorch where it is built, and
+// `convert`.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +17,13 @@ enum class Verdict : unsigned char {
   hung,
   kCount
 };
-inline constexpr const char* kVerdicts[] = {"refused on load", "overflow everywhere", "same logits, converted too",
-                                            "same logits, not converted", "WRONG", "CRASH OR MEMORY", "HANG"};
+inline constexpr const char* kVerdicts[] = {"refused on load",
+                                            "overflow everywhere",
+                                            "same logits, converted too",
+                                            "same logits, not converted",
+                                            "WRONG",
+                                            "CRASH OR MEMORY",
+                                            "HANG"};
 
 struct Judged {
   Verdict verdict = Verdict::refused;

@@ -1,5 +1,5 @@
-// A model file taken apart, changed in ways that stay consistent, and written with checksums that are right again: random
-// bytes never come past those.
+// A model file taken apart, changed in ways that stay consistent, and written with checksums that are right again:
+// random bytes never come past those.
 #pragma once
 
 #include <filesystem>

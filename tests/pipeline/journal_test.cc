@@ -53,6 +53,20 @@ TEST_F(JournalTest, RefusesAnotherRunAndSaysWhatDiffers) {
   EXPECT_NO_THROW(Journal(folder_, {{"model", "a"}, {"seed", 1}}));  // untouched by the refusal
 }
 
+// A run that was killed while it took its journal away.
+TEST_F(JournalTest, WhatWasBeingRemovedGoes) {
+  const std::filesystem::path gone = folder_.string() + ".tmp-999999999",
+                              held = folder_.string() + ".tmp-" + std::to_string(::getpid());
+  for (const auto& folder : {gone, held}) std::filesystem::create_directories(folder / "blk");
+  Journal journal(folder_, {{"model", "a"}});
+  EXPECT_FALSE(std::filesystem::exists(gone));
+  EXPECT_TRUE(std::filesystem::exists(held));  // that process is alive
+  std::filesystem::remove_all(held);
+  journal.remove();
+  EXPECT_FALSE(std::filesystem::exists(folder_));
+  EXPECT_FALSE(std::filesystem::exists(held));
+}
+
 TEST_F(JournalTest, OneProcessAtATime) {
   const Json key = {{"model", "a"}};
   Journal first(folder_, key);

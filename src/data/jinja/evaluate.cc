@@ -171,7 +171,8 @@ Arguments::Arguments(Interpreter& in, const char* function, const Call& call, st
     in.fail(std::string(function) + "() takes at most " + std::to_string(names.size()) + " arguments");
   for (size_t i = 0; i < call.positional.size(); ++i) values_[i] = &call.positional[i];
   for (const auto& [name, value] : call.named) {
-    const auto* found = std::find_if(names.begin(), names.end(), [&](const char* known) { return name == known; });
+    const auto* found =
+        std::find_if(names.begin(), names.end(), [&wanted = name](const char* known) { return wanted == known; });
     if (found == names.end()) in.fail(std::string(function) + "() has no argument '" + name + "'");
     const auto at = static_cast<size_t>(found - names.begin());
     if (values_[at]) in.fail(std::string(function) + "() got two values for '" + name + "'");

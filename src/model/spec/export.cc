@@ -154,7 +154,9 @@ void add_windows(const Model& model, const Family& family, json& config) {
 
 // The first field in which two descriptions say different functions; "" where none does.
 std::string difference(const ModelSpec& a, const ModelSpec& b) {
-  const auto near = [](double x, double y) { return std::abs(x - y) <= 2e-5 * std::abs(y); };  // as floats, and of llama3
+  const auto near = [](double x, double y) {
+    return std::abs(x - y) <= 2e-5 * std::abs(y);
+  };  // as floats, and of llama3
   const std::pair<const char*, bool> same[] = {
       {"sizes", a.layers == b.layers && a.width == b.width && a.feed_forward == b.feed_forward &&
                     a.vocabulary == b.vocabulary && a.embedded() == b.embedded()},
@@ -179,7 +181,8 @@ std::string difference(const ModelSpec& a, const ModelSpec& b) {
       return fmt::format("rotary positions of block {}", n);
     for (const uint64_t context : {uint64_t{1}, 2 * a.context, 64 * a.context}) {
       const std::vector<double> x = one->inverse_frequencies(context), y = two->inverse_frequencies(context);
-      if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), near)) return fmt::format("rotary frequencies of block {}", n);
+      if (!std::equal(x.begin(), x.end(), y.begin(), y.end(), near))
+        return fmt::format("rotary frequencies of block {}", n);
     }
   }
   return {};
@@ -262,15 +265,16 @@ void check_read_back(const Model& model, const json& config) {
   try {
     read = read_config(config, name, model.spec.name);
   } catch (const Error& error) {
-    throw Error(ErrorKind::input, "a folder cannot say what this model is: " + error.message(), error.where(), error.found(),
-                "a name that ends in .gguf makes a GGUF");
+    throw Error(ErrorKind::input, "a folder cannot say what this model is: " + error.message(), error.where(),
+                error.found(), "a name that ends in .gguf makes a GGUF");
   }
   again.metadata = std::move(read.metadata);
   for (const StoredTensor& tensor : model.tensors)
     if (!tensor.name.starts_with("rope_f")) again.tensors.push_back(tensor);
   for (const auto& [divisors, values] : read.divisors) {
     const Shape shape{1, values.size()};
-    again.tensors.push_back(make_stored(divisors, std::make_shared<Packed>(pack_dense(make_format("f32"), shape, values))));
+    again.tensors.push_back(
+        make_stored(divisors, std::make_shared<Packed>(pack_dense(make_format("f32"), shape, values))));
   }
   check_read_back(model, std::move(again));
 }
@@ -309,7 +313,8 @@ std::vector<JoinedTensor> joined_tensors(const ModelSpec& spec, const Family& fa
       }
       if (bias.parts.empty()) continue;
       if (bias.parts.size() != unit.members.size())  // a vector of some of them would be read as that of another linear
-        throw Error(ErrorKind::input, "an output of this family joins the biases of linears that it joins, and some have none",
+        throw Error(ErrorKind::input,
+                    "an output of this family joins the biases of linears that it joins, and some have none",
                     bias.parts.front(), std::string(family.model_type), "our own formats keep them: whit compress");
       joined.push_back(std::move(bias));
     }

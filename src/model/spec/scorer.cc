@@ -22,7 +22,9 @@ void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t p
 void check_activations(std::span<const float> values, int64_t block, const char* what) {
   constexpr size_t kLanes = 16;  // a fixed number: the compiler makes vectors of it
   constexpr auto kLimit = std::bit_cast<int32_t>(kLargestActivation);
-  const auto beyond = [](float value) -> int32_t { return (std::bit_cast<int32_t>(value) & 0x7fffffff) > kLimit ? -1 : 0; };
+  const auto beyond = [](float value) -> int32_t {
+    return (std::bit_cast<int32_t>(value) & 0x7fffffff) > kLimit ? -1 : 0;
+  };
   int32_t lanes[kLanes] = {}, found = 0;
   size_t i = 0;
   for (; i + kLanes <= values.size(); i += kLanes)
@@ -47,8 +49,8 @@ void check_scores(std::span<const float> scores, float scale) {
   for (; i < scores.size(); ++i) most = std::max(most, scores[i]);
   most = std::max(most, *std::max_element(lanes, lanes + kLanes)) * scale;
   if (std::abs(most) <= kLargestScore) return;
-  throw Error(ErrorKind::numeric, "products of queries and keys are too large for softmax to tell them apart", "attention",
-              std::to_string(most), "the weights are damaged, or were made with wrong scales");
+  throw Error(ErrorKind::numeric, "products of queries and keys are too large for softmax to tell them apart",
+              "attention", std::to_string(most), "the weights are damaged, or were made with wrong scales");
 }
 
 uint64_t learned_row(const ModelSpec& spec, uint64_t position) {

@@ -18,6 +18,7 @@ const Family kGpt2 = {
               .epsilon = "layer_norm_epsilon",
               .activation = "activation_function"},
     .reads = {"scale_attn_weights", "scale_attn_by_inverse_layer_idx"},
+    .inert = {"predict_special_tokens"},
     .aliases = {{"hidden_size", "n_embd"},
                 {"num_hidden_layers", "n_layer"},
                 {"num_attention_heads", "n_head"},
