@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "data/pre_tokenizers/json_form.h"
@@ -42,14 +43,14 @@ TEST(PreTokenizers, Behaviors) {
 TEST(PreTokenizers, StepsOfOtherTypes) {
   const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   const std::pair<json, std::vector<std::string>> rows[] = {
-      {{{"type", "Digits"}, {"individual_digits", false}}, {"a", "12", ", ", "b"}},
-      {{{"type", "Digits"}, {"individual_digits", true}}, {"a", "1", "2", ", ", "b"}},
+      {{{"type", "Digits"}, {"individual_digits", false}}, {"a", "12", ", b"}},
+      {{{"type", "Digits"}, {"individual_digits", true}}, {"a", "1", "2", ", b"}},
       {{{"type", "Punctuation"}}, {"a12", ",", " b"}},
       {{{"type", "Whitespace"}}, {"a12", ",", "b"}},
       {{{"type", "WhitespaceSplit"}}, {"a12,", "b"}},
       {{{"type", "BertPreTokenizer"}}, {"a12", ",", "b"}},
       {{{"type", "CharDelimiterSplit"}, {"delimiter", "2"}}, {"a1", ", b"}},
-      {{{"type", "FixedLength"}, {"length", 4}}, {"a12,", " b"}},
+      {{{"type", "FixedLength"}, {"length", 4u}}, {"a12,", " b"}},
   };
   for (const auto& [step, want] : rows)
     EXPECT_EQ(pieces(read_pre_tokenizer({{"type", "Sequence"}, {"pretokenizers", {step, bytes}}}), "a12, b"), want)
@@ -79,7 +80,10 @@ json split_before_bytes(const json& split) {
 
 TEST(PreTokenizersOfFiles, EveryNameBecomesAFolderWithTheSameIds) {
   KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama_gqa"), 1027);
+  std::set<std::string> seen;  // names with the same steps and defaults make the same folder
   for (const std::string& name : pre_tokenizer_names()) {
+    const PreTokenizer& row = pre_tokenizer_by_name(name);
+    if (!seen.insert(write_pre_tokenizer(split_steps(row)).dump() + (row.ignore_merges ? "1" : "0")).second) continue;
     keys.set("tokenizer.ggml.pre", name);
     const auto there = make_tokenizer(keys), back = make_tokenizer(tokenizer_files(keys));
     EXPECT_EQ(back->encode(kText, true, true), there->encode(kText, true, true)) << name;
@@ -87,8 +91,8 @@ TEST(PreTokenizersOfFiles, EveryNameBecomesAFolderWithTheSameIds) {
 }
 
 TEST(PreTokenizersOfFiles, StepsWithANameGetIt) {
-  for (const char* name : {"gpt-2", "llama-bpe", "dbrx", "glm4", "deepseek-r1-qwen", "gpt-4o", "deepseek-v3", "falcon",
-                           "bloom", "tekken", "kimi-k2"}) {
+  for (const char* name : {"gpt-2", "llama-bpe", "dbrx", "deepseek-r1-qwen", "gpt-4o", "deepseek-v3", "falcon", "bloom",
+                           "tekken", "kimi-k2"}) {
     KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama_gqa"), 1027);
     keys.set("tokenizer.ggml.pre", std::string(name));
     const bool whole = pre_tokenizer_by_name(name).ignore_merges;
