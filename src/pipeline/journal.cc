@@ -36,7 +36,7 @@ bool holds_entries(const std::filesystem::path& folder) {
 }
 
 // Journals of this output that a run was about to remove when it was killed (Journal::remove).
-void remove_abandoned(const std::filesystem::path& folder) {
+void remove_unfinished(const std::filesystem::path& folder) {
   const std::string prefix = folder.filename().string() + ".tmp-";
   const std::filesystem::path around = folder.has_parent_path() ? folder.parent_path() : std::filesystem::path(".");
   std::error_code ignored;
@@ -76,7 +76,7 @@ Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::m
                   "wait for it, or choose another output");
     }
   }
-  remove_abandoned(folder_);
+  remove_unfinished(folder_);
   const auto key_path = folder_ / "key.json";
   if (fresh || !std::filesystem::exists(key_path) || !holds_entries(folder_)) {
     write_file(key_path, key.dump(1), true);

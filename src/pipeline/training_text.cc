@@ -105,7 +105,7 @@ Written written_by(const Model& model, const Tokenizer& tokenizer, std::span<con
   const uint64_t pieces = (windows + piece - 1) / piece;
   const auto key = [&](uint64_t p) {
     Hasher hasher;
-    hasher.add("self-written text 4");
+    hasher.add("self-written text 5");
     hasher.add(std::as_bytes(file));
     hasher.add(model.content_hash);
     hasher.add(learning_device());
