@@ -125,7 +125,7 @@ def main():
         text = base / "text.txt"
         text.write_text("".join(p.read_text() for p in sorted((ROOT / "docs").rglob("*.md"))))
         environment = dict(os.environ, WHIT_CACHE=str(base / "cache"))
-        words = [str(options.whit), "compress", str(base / "model"), "--preset", options.preset, "-o", str(base / "small.gguf")]
+        words = [str(options.whit), "compress", str(base / "model"), "--preset", options.preset, "--no-check", "-o", str(base / "small.gguf")]
         if not options.preset.startswith("rtn"):
             words += ["--data", str(text), "--calibration-tokens", options.calibration_tokens, "--context", options.context]
         plan = subprocess.run([*words, "--dry-run"], env=environment, capture_output=True, text=True)
