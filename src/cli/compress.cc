@@ -200,7 +200,7 @@ VerbBody declare_compress(CLI::App& app) {
         return names;
       }());
   app.add_option("--prefix", o->prefix, "whose activations a block sees: compressed (default) or original");
-  auto* minutes =
+  auto* time_limit =
       app.add_option("--minutes", o->request.minutes,
                      "train for so long; what comes before (text, sensitivities, factors) is not counted, but said")
           ->check(CLI::Range(0.01, 1e6));
