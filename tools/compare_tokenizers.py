@@ -9,6 +9,18 @@ Compared are ids with and without the tokens at the ends, and both decodings; fo
 variants of them that say what other models' files say, each read from the folder, from the GGUF keys that we write, and
 (where the file needs no key of ours) from a GGUF file as llama.cpp's converter writes it. Invalid UTF-8, which the
 package does not take, must come back from a byte-level tokenizer byte by byte.
+
+    tools/compare_tokenizers.py tokenizer_ids --splits [--texts 10000] [--assigned]
+
+Some 170 patterns and other steps of pre-tokenizers: the pieces themselves against the package's. With --assigned without
+characters that Unicode got after Python's version of it, which PCRE2 need not know, and without the small letters above
+others (U+0363 ...) that became alphabetic.
+
+    tools/compare_tokenizers.py tokenizer_ids --names VOCABULARY.gguf [--llama PROGRAM] [--texts 10000] [--only NAME]
+
+Every value of tokenizer.ggml.pre: the vocabulary (one of llama.cpp's models/ggml-vocab-*.gguf with byte-level letters) with
+that name in it, against the package `tokenizers` on the tokenizer.json that we write for it, and against PROGRAM: llama.cpp's
+own reader as a program that answers hexadecimal lines with {"ids": [...], "ends": [...]}.
 """
 import argparse
 import copy
@@ -16,12 +28,15 @@ import json
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 import gguf
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/data"
 FOLDERS = ["gpt2", "opt_post", "llama_gqa", "llama31_rope", "llama_tied_smollm", "qwen2_bias", "qwen3_qknorm",
@@ -237,6 +252,120 @@ def write_gguf(path, name, top):
     writer.close()
 
 
+def with_name(data, name):
+    """A GGUF file's bytes with another tokenizer.ggml.pre."""
+    key = b"tokenizer.ggml.pre" + struct.pack("<I", 8)
+    at = data.index(key) + len(key)
+    size, = struct.unpack_from("<Q", data, at)
+    return data[:at] + struct.pack("<Q", len(name)) + name.encode() + data[at + 8 + size:]
+
+
+def compare_names(options, samples):
+    """One line a name: texts, how many differ from `tokenizers`, how many from llama.cpp's reader."""
+    encoded = [text.encode() for text in samples]
+    source = pathlib.Path(options.names).read_bytes()
+    names = re.findall(r'^    \{"([^"]+)"', (DATA.parent.parent / "src/data/pre_tokenizers/names.cc").read_text(), re.M)
+    known, failures = {}, 0
+    for name in names:
+        if options.only and options.only != name:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = pathlib.Path(scratch) / "t.gguf"
+            path.write_bytes(with_name(source, name))
+            ask(options.program, path, [], "folder", scratch)
+            written = (pathlib.Path(scratch) / "tokenizer.json").read_text()
+            if written not in known:
+                reference = Tokenizer.from_str(written)
+                known[written] = [(reference.encode(text, add_special_tokens=False).ids, reference.encode(text).ids)
+                                  for text in samples]
+            answers = ask(options.program, path, encoded)
+            wrong = {"tokenizers": [(text, want, got["ids"]) for text, (want, ends), got in
+                                    zip(samples, known[written], answers, strict=True)
+                                    if got["ids"] != want or got["ends"] != ends]}
+            failures += len(wrong["tokenizers"])
+            if options.llama:
+                wrong["llama.cpp"] = [(text, want["ids"], got["ids"]) for text, want, got in
+                                      zip(samples, ask(options.llama, path, encoded), answers, strict=True)
+                                      if got["ids"] != want["ids"] or got["ends"] != want["ends"]]
+            print(f"{name:24} {len(samples)} texts" + "".join(f", {len(rows)} differ from {who}"
+                                                              for who, rows in wrong.items()), flush=True)
+            for who, rows in wrong.items():
+                for text, want, found in sorted(rows, key=lambda row: len(row[0]))[:options.show]:
+                    print(f"   {who}: {text[:60]!r}\n      {str(want)[:200]}\n      whit {str(found)[:200]}")
+    return failures
+
+
+PATTERNS = [
+    r"\w+", r"\W+", r"[\w]+", r"[^\w]+", r"\d+", r"\D+", r"\s+", r"\S+", r"\h+", r"\H+", r"[\h\s]+", r"\b", r"\B", r"\b\w", r"\w\b",
+    r"[[:alpha:]]+", r"[[:punct:]]+", r"[[:^alpha:]]+", r"[[:word:][:space:]]+", r"[[:alnum:]]+", r"[[:upper:]]+", r"[[:lower:]]+",
+    r"[[:digit:]]+", r"[[:xdigit:]]+", r"[[:blank:]]+", r"[[:cntrl:]]+", r"[[:ascii:]]+", r"\p{Han}+", r"\p{Greek}+", r"\p{Latin}+",
+    r"\p{Common}+", r"\p{Inherited}+", r"\p{Hangul}|\p{Hiragana}+|\p{Katakana}+", r"\p{Arabic}+|\p{Hebrew}+|\p{Thai}+", r"\p{Cyrillic}",
+    r"\p{Lu}+", r"\p{^Lu}+", r"\P{Lu}+", r"\p{Letter}+", r"\p{LC}+", r"\p{ lower_case-letter }", r"\p{Alphabetic}+", r"\p{Emoji}+",
+    r"\p{Extended_Pictographic}", r"\p{Punct}+", r"\p{Alnum}+", r"\p{Word}+", r"\p{Space}", r"\p{Any}", r"\p{Cf}+", r"\p{Zs}", r"\p{Sc}|\p{Sk}",
+    r"[a-z&&[^aeiou]]+", r"[\w&&[^\d]]+", r"[^\w&&[^\d]]+", r"[a-c[x-z]]+", r"[^a-c[x-z]]+", r"[^\P{L}]+", r"[^(\s|[.,!?])]+", r"[\p{L}&&\p{Lu}]+",
+    r"[a-c-e]+", r"[]a]+", r"[\w-]+", r"[--/]+", r"[a\-c\]\[]+", r"[\x41-\x5a]+", r"[\u0041-\u005A]+", r"[\x{300}-\x{36f}]", r"[\b\t]",
+    r"a{2}+", r"a{2}?", r"a{,2}", r"a{1,2}?", r"a{2,}", r"a{1,2}+b", r"\s{2,}", r"a{x", r"a++b|a", r"a*+", r"a?+a", r"a+*", r"(?:ab)+", r"a*", r"", r"(?=a)",
+    r"a(?i)b|T", r"(?i:AB|'S|'re|k)", r"(?i)[a-c]+|[^s]", r"(?-i:a)|(?im-i:a.)", r"(?m:.)+", r".+", r"^.", r".$", r"\s+$", r"^\s+", r"\A.", r".\z", r".\Z",
+    r"(?<=a)b", r"(?<!a)b", r"(?<=a|bc)\w", r"(?<=\s)(?=\S)", r"(?>a+)b|(?>\s+)x", r"(?<n>a)b|(c)", r"a(?#x)b", r"\R", r"\N+", r"\O", r"\t|\n|\r|\f|\v|\a|\e",
+    r"\,\-\/\'\"\#\ \.|\_", r"}|\]|\{|a|b", r"(?=(\d{3})+(?!\d))", r"\d{1,3}(?=(?:\d{3})*\b)", r"(a|ab)(c|bcd)?",
+]
+# Spelled in ways that have no translation, each with a word of the refusal.
+REFUSED = {r"(a)\1": r"\1", r"(?<n>a)\k<n>": r"\k", r"\X": r"\X", r"\Ga": r"\G", r"a\Kb": r"\K", r"(?x: a )": "(?x)", r"(?~a)": "kind",
+           r"(?i:ß)": "ASCII", r"(?i:st)": "'st'", r"(?i:\p{Lu})": r"\p", r"\Qa\E": r"\Q", r"a{2,1}": "below", r"\cA": r"\c", r"\g<1>(a)": r"\g",
+           r"(?(1)a|b)": "kind", r"[a-\s]": "", r"[\s-a]": "range", r"\p{Klingon}": "", r"(?<=a+)b": "lookbehind"}
+CUTS = [{"type": "Digits", "individual_digits": True}, {"type": "Digits", "individual_digits": False}, {"type": "Whitespace"},
+        {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}, {"type": "CharDelimiterSplit", "delimiter": "a"},
+        {"type": "Split", "pattern": {"String": ".*"}, "behavior": "Removed", "invert": False}, {"type": "FixedLength", "length": 3},
+        *({"type": "Punctuation", "behavior": behavior} for behavior in ("Isolated", "Contiguous", "MergedWithNext")),
+        *({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
+          for pattern in (r"\s", "a+", "(?=a)", r"\p{Lu}") for invert in (False, True)
+          for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"))]
+
+
+def compare_splits(options, samples):
+    """One line a pre-tokenizer: texts, and how many are cut differently."""
+    alphabet = {letter: byte for byte, letter in bytes_to_unicode().items()}
+    failures = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch) / "pre.json"
+        for pattern, word in REFUSED.items():
+            path.write_text(json.dumps(sequence(split(pattern), byte_level(False))))
+            run = subprocess.run([options.program, str(path), "splits"], input="", capture_output=True, text=True, check=False)
+            if run.returncode == 0 or word not in run.stderr:
+                print(f"{pattern}: {run.stderr or 'read'}")
+                failures += 1
+        steps = [sequence(split(pattern), byte_level(False)) for pattern in PATTERNS]
+        steps += [sequence(step, byte_level(False)) for step in CUTS]
+        steps += [sequence(byte_level(True), CUTS[1], split("[0-9][0-9][0-9]")),
+                  sequence(CUTS[9], sequence(byte_level(True)), split("[Ġ-ġ]+|[²-³]"), CUTS[1])]
+        for pre in steps:
+            path.write_text(json.dumps(pre))
+            reference = Tokenizer(BPE())
+            reference = Tokenizer.from_str(json.dumps({**json.loads(reference.to_str()), "pre_tokenizer": pre})).pre_tokenizer
+            wrong = []
+            for text, got in zip(samples, ask(options.program, path, [text.encode() for text in samples], "splits"), strict=True):
+                want = [bytes(alphabet[letter] for letter in piece).hex() for piece, _ in reference.pre_tokenize_str(text)]
+                if got.split() != want:
+                    wrong.append((text, want, got.split()))
+            failures += len(wrong)
+            shown = json.dumps(pre["pretokenizers"][0] if "pattern" not in pre["pretokenizers"][0]
+                               else list(pre["pretokenizers"][0].values())[1:], ensure_ascii=False)
+            if wrong or options.show > 2:
+                print(f"{shown:60} {len(samples)} texts, {len(wrong)} differ")
+            for text, want, found in sorted(wrong, key=lambda row: len(row[0]))[:options.show]:
+                print(f"   {text[:60]!r}\n      want {[bytes.fromhex(x).decode(errors='replace') for x in want][:20]}\n"
+                      f"      got  {[bytes.fromhex(x).decode(errors='replace') for x in found][:20]}")
+        print(f"{len(steps)} pre-tokenizers, {len(samples)} texts each, {len(REFUSED)} refused: {failures} differ")
+    return failures
+
+
+def bytes_to_unicode():
+    """GPT-2's letters for bytes."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {**{byte: chr(byte) for byte in shown}, **{byte: chr(256 + i) for i, byte in enumerate(hidden)}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
@@ -244,8 +373,20 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="a variant's name")
     parser.add_argument("--every", action="store_true", help="every character of Unicode instead of random texts")
+    parser.add_argument("--names", metavar="VOCABULARY.gguf", help="every value of tokenizer.ggml.pre instead")
+    parser.add_argument("--llama", metavar="PROGRAM")
+    parser.add_argument("--show", type=int, default=2, help="so many differences of each kind")
+    parser.add_argument("--splits", action="store_true", help="pieces of patterns and steps of pre-tokenizers instead")
+    parser.add_argument("--assigned", action="store_true", help="only characters that Python's Unicode knows")
     options = parser.parse_args()
     samples = list(every_character() if options.every else texts(options.texts, options.seed))
+    if options.assigned:
+        samples = ["".join(c for c in text if unicodedata.category(c) != "Cn" and
+                           not "\u0363" <= c <= "\u036f") for text in samples]
+    if options.splits:
+        sys.exit(compare_splits(options, samples) > 0)
+    if options.names:
+        sys.exit(compare_names(options, samples) > 0)
     encoded = [text.encode() for text in samples]
     bad = list(broken(options.texts // 10, options.seed))
     failures = 0

@@ -7,10 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
+#include "base/lfs.h"
+#include "base/output.h"
 
 namespace whit {
 namespace {
@@ -18,8 +22,12 @@ namespace {
 [[noreturn]] void fail_io(const std::string& what, const std::filesystem::path& path, int error) {
   std::string hint;
   if (error == ENOSPC || error == EDQUOT) hint = "free some space and run the same command again";
-  if (error == EACCES || error == EPERM || error == EROFS) hint = "choose a folder that you may write to, or check the permissions";
+  if (error == EACCES || error == EPERM || error == EROFS)
+    hint = "choose a folder that you may write to, or check the permissions";
   if (error == ENOENT) hint = "check the path";
+  if (error == EFBIG) hint = "the size of files is limited here: `ulimit -f`, or the file system's own limit";
+  if (error == ENOMEM) hint = "free some memory, or raise the limit on it (`ulimit -v`)";
+  if (error == EMFILE || error == ENFILE) hint = "too many files are open: `ulimit -n`";
   throw Error(ErrorKind::io, what, path.string(), std::strerror(error), hint);
 }
 
@@ -30,12 +38,24 @@ struct Descriptor {
   }
 };
 
-uint64_t regular_size(int fd, const std::filesystem::path& path) {
+[[noreturn]] void fail_kind(const std::filesystem::path& path, mode_t mode, const char* hint) {
+  throw Error(ErrorKind::io, "not a regular file", path.string(),
+              S_ISDIR(mode)    ? "a folder"
+              : S_ISFIFO(mode) ? "a pipe"
+                               : "a special file",
+              hint);
+}
+
+struct stat status_of(int fd, const std::filesystem::path& path) {
   struct stat status;
   if (::fstat(fd, &status) != 0) fail_io("cannot read the file", path, errno);
-  if (!S_ISREG(status.st_mode))
-    throw Error(ErrorKind::io, "not a regular file", path.string(), S_ISDIR(status.st_mode) ? "a folder" : "a special file");
-  return static_cast<uint64_t>(status.st_size);
+  return status;
+}
+
+// Opening or reading a pipe waits for its other end, and a signal ends that.
+[[noreturn]] void fail_read(const char* what, const std::filesystem::path& path, int error) {
+  if (error == EINTR) throw Error(ErrorKind::interrupted, "stopped while reading", path.string());
+  fail_io(what, path, error);
 }
 
 void write_all(int fd, const char* data, size_t size, const std::filesystem::path& path) {
@@ -58,68 +78,99 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "--force overwrites it");
 }
 
+void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path) {
+  if (!is_lfs_pointer(content)) return;
+  const size_t at = content.find("\nsize ");
+  const std::string_view size = at == content.npos ? "" : content.substr(at + 6, content.find('\n', at + 1) - at - 6);
+  throw Error(ErrorKind::input, "the file is a Git LFS pointer, not the file that it stands for", path.string(),
+              size.empty() ? "" : fmt::format("{} bytes in place of {}", content.size(), size.substr(0, 20)),
+              "`git lfs pull` in its folder fetches the file");
+}
+
 constexpr size_t kBuffer = 1 << 20;
 
-// What a writer of this target left behind that was killed: its lock went with it.
+}  // namespace
+
 void remove_abandoned(const std::filesystem::path& path) {
   const std::string prefix = path.filename().string() + ".tmp-";
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(path), ignored)) {
     if (!entry.path().filename().string().starts_with(prefix)) continue;
-    const Descriptor file{::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
-    if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    const Descriptor file{::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+    if (file.fd >= 0 && ::flock(file.fd, LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(entry.path(), ignored);
   }
 }
 
-}  // namespace
+bool is_lfs_pointer(std::string_view content) {
+  return content.size() <= 1024 && content.starts_with("version https://git-lfs.github.com/spec/");
+}
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};  // a pipe is refused, not waited for
   if (file.fd < 0) fail_io("cannot open the file", path, errno);
-  const uint64_t size = regular_size(file.fd, path);
+  const struct stat status = status_of(file.fd, path);
+  if (!S_ISREG(status.st_mode))
+    fail_kind(path, status.st_mode, "this must be a file on a disk: it is mapped, not read");
+  const auto size = static_cast<uint64_t>(status.st_size);
   std::shared_ptr<MappedFile> result(new MappedFile);
   result->path_ = path;
   if (size > 0) {
     void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
     if (address == MAP_FAILED) fail_io("cannot map the file into memory", path, errno);
     result->bytes_ = {static_cast<const std::byte*>(address), size};
+    result->remembered_ = std::make_unique<Remembered>(path, result->bytes_);
+    refuse_lfs_pointer({static_cast<const char*>(address), size}, path);
   }
   return result;
 }
 
 MappedFile::~MappedFile() {
+  remembered_.reset();
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 std::string read_file(const std::filesystem::path& path, uint64_t limit) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail_io("cannot open the file", path, errno);
-  const uint64_t size = regular_size(file.fd, path);
-  if (size > limit)
-    throw Error(ErrorKind::input, "the file is larger than is allowed here", path.string(),
-                fmt::format("{} bytes, limit {}", size, limit));
-  std::string content(size, '\0');
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t count = ::read(file.fd, content.data() + done, size - done);
+  if (file.fd < 0) fail_read("cannot open the file", path, errno);
+  const struct stat status = status_of(file.fd, path);
+  const bool regular = S_ISREG(status.st_mode);
+  if (!regular && !S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode) && !S_ISSOCK(status.st_mode))
+    fail_kind(path, status.st_mode, "");
+  const uint64_t size = regular ? static_cast<uint64_t>(status.st_size) : 0;
+  const auto check = [&](uint64_t bytes) {
+    if (bytes > limit)
+      throw Error(ErrorKind::input, "the file is larger than is allowed here", path.string(),
+                  fmt::format("{} bytes, limit {}", bytes, limit));
+  };
+  check(size);
+  // To the end, not to the size: a pipe has none, and files of /proc say 0.
+  std::string content;
+  for (size_t done = 0;;) {
+    content.resize(std::max<size_t>(done < size ? size : 0, done + (size_t{1} << 16)));
+    const ssize_t count = ::read(file.fd, content.data() + done, content.size() - done);
     if (count < 0) {
-      if (errno == EINTR) continue;
-      fail_io("cannot read the file", path, errno);
+      if (errno == EINTR && regular) continue;
+      fail_read("cannot read the file", path, errno);
     }
-    if (count == 0) break;
     done += static_cast<size_t>(count);
+    check(done);
+    if (count > 0) continue;
+    if (done < size)
+      throw Error(ErrorKind::io, "the file became shorter while it was read", path.string(),
+                  fmt::format("{} of {} bytes", done, size), "run the same command again once the file is whole");
+    content.resize(done);
+    refuse_lfs_pointer(content, path);
+    return content;
   }
-  content.resize(done);
-  return content;
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path, bool overwrite)
-    : path_(std::move(path)),
+AtomicFile::AtomicFile(const std::filesystem::path& path, bool overwrite)
+    : path_(output_target(path, overwrite)),
       temporary_(path_.string() + fmt::format(".tmp-{}", ::getpid())),
       overwrite_(overwrite) {
-  if (!overwrite_ && std::filesystem::exists(std::filesystem::symlink_status(path_))) fail_exists(path_);
   remove_abandoned(path_);
   // Another process that looks for abandoned files may take the new one away before it is locked; then once more.
+  remembered_ = std::make_unique<Remembered>(temporary_);
   for (struct stat status {}; status.st_nlink == 0;) {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -173,6 +224,7 @@ void AtomicFile::commit() {
     fail_io("cannot write", path_, error);
   }
   descriptor_ = -1;
+  const auto forget = std::exchange(remembered_, nullptr);  // once the file has its final name, or is gone
   if (!overwrite_) {
     // link() refuses an existing target in one step, rename() would replace what another process wrote meanwhile.
     if (::link(temporary_.c_str(), path_.c_str()) == 0) {

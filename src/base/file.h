@@ -10,9 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include "base/last_words.h"
+
 namespace whit {
 
 // A read-only map of a whole file. Throws ErrorKind::io when it cannot be opened. An empty file has an empty span.
+// Where another process cuts the file short, reading on is SIGBUS, whose handler finds the name (last_words.h).
 class MappedFile {
  public:
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
@@ -27,18 +30,23 @@ class MappedFile {
   MappedFile() = default;
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
+  std::unique_ptr<Remembered> remembered_;
 };
 
-// The whole file as bytes. `limit`: a larger file is an input error.
+// The whole file as bytes; of a pipe or a device, all to its end. `limit`: what is larger is an input error.
 std::string read_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 32);
 
+// Takes away PATH.tmp-PID, files and folders, of writers of PATH that were killed: their lock went with them.
+void remove_abandoned(const std::filesystem::path& path);
+
 // Writes to PATH.tmp-PID beside the target; commit() flushes, syncs, renames and syncs the folder.
-// A writer that is destroyed without commit() removes its temporary file; that of a killed one goes with the next AtomicFile of
-// that path. Every failure is ErrorKind::io and names path and reason (full disk, read-only folder); the target is untouched.
+// A writer that is destroyed without commit() removes its temporary file, and so does a signal that ends the process;
+// that of a killed one goes with the next AtomicFile of that path. A symbolic link is followed. Every failure is
+// ErrorKind::io and names path and reason (full disk, read-only folder); the target is untouched.
 class AtomicFile {
  public:
   // overwrite false: an existing target is ErrorKind::io, found before anything is written and again at commit.
-  AtomicFile(std::filesystem::path path, bool overwrite);
+  AtomicFile(const std::filesystem::path& path, bool overwrite);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -52,6 +60,7 @@ class AtomicFile {
  private:
   void flush();
   std::filesystem::path path_, temporary_;
+  std::unique_ptr<Remembered> remembered_;
   std::string buffer_;
   int descriptor_ = -1;
   bool overwrite_;

@@ -11,8 +11,10 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 
+#include "base/error.h"
 #include "base/progress.h"
 
 namespace whit {
@@ -100,10 +102,14 @@ struct PeakMemory::State {
 
 PeakMemory::PeakMemory() : state_(std::make_unique<State>()) {
   state_->sample();
-  state_->thread = std::thread([s = state_.get()] {
-    std::unique_lock lock(s->mutex);
-    while (!s->wake.wait_for(lock, std::chrono::milliseconds(5), [&] { return s->stop; })) s->sample();
-  });
+  try {
+    state_->thread = std::thread([s = state_.get()] {
+      std::unique_lock lock(s->mutex);
+      while (!s->wake.wait_for(lock, std::chrono::milliseconds(5), [&] { return s->stop; })) s->sample();
+    });
+  } catch (const std::system_error& error) {
+    throw Error(ErrorKind::budget, "a thread cannot be started", {}, error.code().message(), "a larger limit on processes or memory");
+  }
 }
 
 PeakMemory::~PeakMemory() {

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -70,6 +71,16 @@ struct ThreadPool::State {
       pending.fetch_sub(1, std::memory_order_release);
     }
   }
+
+  void end() noexcept {
+    {
+      std::lock_guard lock(mutex);
+      stop = true;
+      generation.fetch_add(1, std::memory_order_release);
+    }
+    wake.notify_all();
+    for (auto& worker : workers) worker.join();
+  }
 };
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
@@ -77,19 +88,19 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     throw Error(ErrorKind::usage, "the number of threads must be between 0 (all cores) and 1024", "--threads",
                 std::to_string(threads));
   state_->threads = threads == 0 ? available_cores() : threads;
-  for (int worker = 1; worker < state_->threads; ++worker)
-    state_->workers.emplace_back([this, worker] { state_->loop(worker); });
+  try {
+    for (int worker = 1; worker < state_->threads; ++worker)
+      state_->workers.emplace_back([this, worker] { state_->loop(worker); });
+  } catch (const std::system_error& error) {
+    const size_t started = state_->workers.size() + 1;
+    state_->end();
+    throw Error(ErrorKind::budget, "the system gives no more threads", "--threads",
+                std::to_string(started) + " of " + std::to_string(state_->threads) + ": " + error.what(),
+                "fewer --threads, or a higher limit (`ulimit -u`, `ulimit -v`)");
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-    state_->generation.fetch_add(1, std::memory_order_release);
-  }
-  state_->wake.notify_all();
-  for (auto& worker : state_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { state_->end(); }
 
 int ThreadPool::threads() const noexcept { return state_->threads; }
 

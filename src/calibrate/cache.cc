@@ -46,7 +46,14 @@ std::optional<CacheEntry> Cache::load(const std::string& key) const {
   const std::filesystem::path file = path(key);
   std::error_code code;
   if (!std::filesystem::exists(file, code)) return std::nullopt;
-  const Record record = open_record(file, kName);
+  Record record;
+  try {
+    record = open_record(file, kName);
+  } catch (const Error& error) {
+    // Another process on this cache may have removed it meanwhile, as what is only kept until a phase is through.
+    if (error.kind() == ErrorKind::io && !std::filesystem::exists(file, code)) return std::nullopt;
+    throw;
+  }
   CacheEntry entry;
   try {
     entry.json = record.header.at("json");

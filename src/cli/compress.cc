@@ -8,7 +8,9 @@
 #include <map>
 #include <memory>
 
+#include "base/output.h"
 #include "cli/verbs.h"
+#include "data/text.h"
 #include "model/torch/device.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -29,12 +31,10 @@ constexpr int kThoroughTokens = 32768;
 
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
-  app.add_option(
-      "--data", o.data,
-      fmt::format(
-          "calibrate on: a plain text file, novels (those that set-up installed), self (the original writes it) "
-          "or self+FILE (default: {})",
-          kUsualText));
+  app.add_option("--data", o.data,
+                 fmt::format("calibrate on: a plain text file (- is standard input), novels (those that set-up installed), "
+                             "self (the original writes it) or self+FILE (default: {})",
+                             kUsualText));
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
@@ -48,7 +48,14 @@ void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_flag("--json", o.json, "result as JSON on stdout");
 }
 
-Recipe recipe_of(const CompressOptions& o) {
+// Standard input by its name as a file, which is read once and kept.
+std::string named_data(const std::string& data) {
+  if (data == "-") return "/dev/stdin";
+  return data == "self+-" ? "self+/dev/stdin" : data;
+}
+
+Recipe recipe_of(CompressOptions& o) {
+  o.data = named_data(o.data);
   if (!o.preset.empty() && !o.recipe.empty())
     throw Error(ErrorKind::usage, "a preset and a recipe were both asked for", "--preset, --recipe", {}, "choose one");
   if (o.preset.empty() && o.recipe.empty() && o.request.budget.empty())
@@ -73,6 +80,51 @@ Recipe recipe_of(const CompressOptions& o) {
   if (o.seed >= 0) recipe.calibrate.seed = o.seed;
   if (!o.prefix.empty()) read_options(recipe.calibrate, Json{{"prefix", o.prefix}}, "whit compress");
   return recipe;
+}
+
+// Whether anything in the recipe looks at the calibration text.
+bool reads_text(const Recipe& recipe) {
+  for (const Step& step : recipe.steps) {
+    if (const auto layerwise = step.options.find("layerwise");
+        layerwise != step.options.end() && *layerwise != "uniform")
+      return true;
+    switch (method_row(step.method).stage) {
+      case Stage::importance:
+        if (make_importance(step.method, step.options)->needs_statistics()) return true;
+        break;
+      case Stage::prune:
+        if (make_pruner(step.method, step.options)->needs_statistics()) return true;
+        break;
+      case Stage::quantize:
+        if (make_quantizer(step.method, step.options)->needs_statistics()) return true;
+        break;
+      case Stage::basis:
+      case Stage::transform:
+        break;
+      default:
+        return true;
+    }
+  }
+  return false;
+}
+
+// The file that --data names, if it names one.
+std::filesystem::path data_file(const std::string& data) {
+  const std::string name = data.starts_with("self+") ? data.substr(5) : data;
+  return name == "self" || name == "novels" ? std::filesystem::path() : std::filesystem::path(name);
+}
+
+// What was asked for twice, or is read for nothing. Scripts give the same options to every recipe: one that reads no
+// text is told so, and the text is looked at all the same.
+void check(const CLI::App& app, const CompressOptions& o, const Recipe& recipe, Terminal& terminal) {
+  if (o.thorough) refuse_without_effect(app, {"--calibration-tokens"}, "--thorough says how many tokens");
+  if (o.json) refuse_without_effect(app, {"--explain"}, "--json prints all of it");
+  if (const std::filesystem::path file = data_file(o.data); !file.empty()) read_text(file);
+  if (reads_text(recipe)) return;
+  std::string unused;
+  for (const char* option : {"--data", "--calibration-tokens", "--context", "--thorough", "--prefix"})
+    if (given(app, option)) unused += std::string(unused.empty() ? "" : ", ") + option;
+  if (!unused.empty()) terminal.note("this recipe reads no text: without effect are " + unused);
 }
 
 // Units of one kind in one format are one line: "ffn_down  grid3-g32  x 12".
@@ -212,9 +264,12 @@ VerbBody declare_compress(CLI::App& app) {
   app.add_flag("--no-check", o->no_check, "do not measure the file on ten windows of the Jargon File");
   app.add_flag("--force", o->request.force, "overwrite the output");
   app.add_flag("--explain", o->explain, "every tensor, and how the choice was made");
-  return [o](Terminal& terminal) {
+  return [&app, o](Terminal& terminal) {
+    const std::filesystem::path inputs[] = {o->request.model, o->recipe, data_file(o->data)};
+    check_output(o->request.output, o->request.force || o->request.dry_run, inputs);
     set_learning_device(o->device);
     o->request.recipe = recipe_of(*o);
+    check(app, *o, o->request.recipe, terminal);
     o->request.verify = !o->no_verify;
     o->request.check = !o->no_check;
     const bool tokens = o->request.recipe.tune.tokens > 0, minutes = o->request.minutes > 0;
@@ -230,13 +285,11 @@ VerbBody declare_compress(CLI::App& app) {
     try {
       result = compress(o->request, terminal);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::interrupted || o->request.dry_run || error.where() == o->request.output.string())
-        throw;
-      // Before the walk begins, what is finished stands in the cache alone.
-      const std::filesystem::path journal = o->request.output.string() + ".journal";
-      throw Error(ErrorKind::interrupted, "stopped; nothing that was finished is lost",
-                  std::filesystem::exists(journal) ? journal.string() : "in the cache", {},
-                  "the same command goes on, at most a block or a step before where this one stopped");
+      const std::string journal = o->request.output.string() + ".journal";
+      if (error.kind() == ErrorKind::interrupted && std::filesystem::exists(journal))
+        throw Error(ErrorKind::interrupted, "stopped; nothing that was finished is lost", journal, {},
+                    "the same command goes on, at most a block or a step before where this one stopped");
+      throw;
     }
     if (o->json)
       write_json(result);
@@ -249,9 +302,10 @@ VerbBody declare_calibrate(CLI::App& app) {
   auto o = std::make_shared<CompressOptions>();
   add_calibration_options(app, *o);
   app.add_option("--preset", o->preset, "what this recipe needs (default: fit)");
-  return [o](Terminal& terminal) {
+  return [&app, o](Terminal& terminal) {
     if (o->preset.empty() && o->recipe.empty()) o->preset = "fit";
     o->request.recipe = recipe_of(*o);
+    check(app, *o, o->request.recipe, terminal);
     o->request.verify = !o->no_verify;
     const Json result = calibrate(o->request, terminal);
     if (o->json)

@@ -11,9 +11,11 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "base/size.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
+#include "model/spec/basis.h"
 #include "report/units.h"
 
 namespace whit {
@@ -27,10 +29,22 @@ struct ConvertVerb {
   bool json = false, no_verify = false;
 };
 
-void convert(ConvertVerb& verb, Terminal& terminal) {
+// A folder where nothing says that a file is meant.
+bool writes_gguf(const std::filesystem::path& output) {
+  for (const char* other : {".safetensors", ".bin", ".pt", ".pth", ".onnx", ".ggml", ".json"})
+    if (output.extension() == other)
+      throw Error(ErrorKind::usage, "such a file is not written alone", "whit convert", output.string(),
+                  "NAME.gguf for a GGUF, the name of a folder for safetensors and config.json");
+  return is_gguf_name(output);
+}
+
+void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   ConvertOptions& options = verb.options;
+  const bool gguf = writes_gguf(options.output);
+  check_not_an_input(options.output, std::span(&verb.model, 1));
+  if (gguf && options.shards == 1 && verb.shard_size.empty()) output_target(options.output, options.force);
   if (!verb.shard_size.empty()) {
-    if (options.shards > 1)
+    if (given(app, "--shards"))
       throw Error(ErrorKind::usage, "a number of shards and a size of shards were both asked for",
                   "--shards, --max-shard-size", {}, "choose one");
     const auto bytes = parse_size(verb.shard_size);
@@ -40,9 +54,9 @@ void convert(ConvertVerb& verb, Terminal& terminal) {
   const auto start = std::chrono::steady_clock::now();
   LoadOptions load;
   load.verify = !verb.no_verify;
-  const ModelPtr model = load_model(verb.model, load);
+  // An ordinary file has no place for a rotation.
+  const ModelPtr model = turn_back_stream(load_model(verb.model, load, terminal));
   ThreadPool pool(verb.threads);
-  const bool gguf = options.output.extension() == ".gguf";
   const Converted converted =
       gguf ? write_gguf_model(*model, options, pool, terminal) : write_folder(*model, options, pool, terminal);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -84,10 +98,15 @@ VerbBody declare_convert(CLI::App& app) {
   app.add_flag("--force", o->options.force, "overwrite the output");
   app.add_flag("--no-verify", o->no_verify, "skip the checksums of the source");
   app.add_flag("--json", o->json, "result as JSON on stdout");
-  return [o](Terminal& terminal) { convert(*o, terminal); };
+  return [&app, o](Terminal& terminal) { convert(app, *o, terminal); };
 }
 
 }  // namespace
+
+// In a file of ours a vector may stand as a matrix of one row.
+bool ModelTensor::is_vector() const {
+  return parts[0].tensor->dimensions == 1 || name.ends_with("norm.weight") || name.ends_with(".bias");
+}
 
 Shape ModelTensor::shape() const {
   Shape shape{0, parts[0].shape().cols};

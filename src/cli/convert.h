@@ -32,7 +32,7 @@ struct Converted {
 struct ModelTensor {
   std::string name;
   std::vector<TensorView> parts;
-  bool is_vector() const { return parts[0].tensor->dimensions == 1; }
+  bool is_vector() const;
   Shape shape() const;
 };
 // Members of stacks one by one, in the order of the file, but joined where outputs of the family have them joined.

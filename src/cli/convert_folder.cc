@@ -1,14 +1,18 @@
 // A folder that transformers reads: config.json, the tokenizer's files, weights as safetensors in its order of rows.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <set>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
 #include "format/safetensors.h"
@@ -48,49 +52,65 @@ std::map<std::string, std::string> text_files(const Model& model, const DtypeRow
   std::map<std::string, std::string> files = model.tokenizer_files;
   if (files.empty() && model.metadata.has("tokenizer.ggml.model")) {
     files = tokenizer_files(model.metadata);
-    const auto tokenizer = make_tokenizer(model.metadata);
-    nlohmann::json generation = {{"eos_token_id", tokenizer->ends()}};
-    if (model.metadata.has("tokenizer.ggml.bos_token_id"))
-      generation["bos_token_id"] = model.metadata.unsigned_integer("tokenizer.ggml.bos_token_id");
-    files["generation_config.json"] = text(generation);
   } else if (!files.contains("tokenizer.json")) {
     progress.note("the model has no tokenizer that is read here: the folder gets none");
   }
-  files["config.json"] = text(folder_config(model, dtype.name));
+  const nlohmann::json config = folder_config(model, dtype.name);
+  check_read_back(model, config);
+  files["config.json"] = text(config);
   return files;
 }
 
-// A folder that is written under another name and then takes its place; what is left of it goes away.
+// A folder that is written under another name and then takes its place; what is left of it goes away, by a signal too.
 class NewFolder {
  public:
-  NewFolder(std::filesystem::path path, bool overwrite) : path_(std::move(path)), overwrite_(overwrite) {
+  NewFolder(const std::filesystem::path& path, bool overwrite) {
+    namespace fs = std::filesystem;
     std::error_code error;
-    if (std::filesystem::exists(path_, error) && !overwrite_)
-      throw Error(ErrorKind::io, "the output exists", path_.string(), {}, "another name, or --force");
-    if (std::filesystem::exists(path_, error) && !std::filesystem::is_directory(path_, error))
-      throw Error(ErrorKind::io, "the output is no folder", path_.string(), {}, "another name");
+    path_ = fs::is_symlink(fs::symlink_status(path, error)) ? fs::weakly_canonical(path, error) : path;
+    if (fs::exists(path_, error) && !fs::is_directory(path_, error))
+      throw Error(ErrorKind::io, "the output is no folder", path.string(), {}, "another name, or NAME.gguf for a GGUF");
+    if (!overwrite && fs::exists(fs::symlink_status(path, error)))
+      throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "another name, or --force");
+    remove_abandoned(path_);
     temporary_ = path_.string() + fmt::format(".tmp-{}", getpid());
-    if (!std::filesystem::create_directory(temporary_, error))
-      throw Error(ErrorKind::io, "the folder cannot be made", temporary_.string(), error.message());
+    output_target(temporary_, true);  // whether there can be one
+    remembered_.emplace_back(temporary_);
+    if (!fs::create_directory(temporary_, error))
+      throw Error(ErrorKind::io, "the folder cannot be made", temporary_.string(), error.message(),
+                  "another name for the output");
+    lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock_ >= 0) ::flock(lock_, LOCK_EX | LOCK_NB);
+    overwrite_ = overwrite;
   }
   ~NewFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(temporary_, ignored);
+    if (lock_ >= 0) ::close(lock_);
   }
   NewFolder(const NewFolder&) = delete;
   NewFolder& operator=(const NewFolder&) = delete;
 
   const std::filesystem::path& temporary() const { return temporary_; }
+  // Where a file of that name is written now.
+  std::filesystem::path file(const std::string& name) {
+    remembered_.emplace_back(temporary_ / name);
+    return temporary_ / name;
+  }
 
-  // An older folder keeps its other files; its weights are replaced, config.json last.
+  // An older folder keeps its other files; its weights and its tokenizer are replaced, config.json last.
   void commit() {
     std::error_code error;
-    if (!std::filesystem::exists(path_)) {
+    if (!overwrite_ || !std::filesystem::exists(path_)) {  // onto one that another process made meanwhile, this fails
       std::filesystem::rename(temporary_, path_, error);
     } else {
+      // Of two processes one is through before the other begins: a folder has the files of one of them.
+      const int whole = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      ::flock(whole, LOCK_EX);
       for (const auto& entry : std::filesystem::directory_iterator(path_)) {
         const std::string name = entry.path().filename().string();
-        if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
+        if (name == "model.safetensors.index.json" || is_tokenizer_file(name) ||
+            (name.starts_with("model") && name.ends_with(".safetensors")))
           std::filesystem::remove(entry.path());
       }
       std::vector<std::filesystem::path> files;
@@ -99,13 +119,16 @@ class NewFolder {
                             [](const auto& file) { return file.filename() != "config.json"; });
       for (const auto& file : files)
         if (!error) std::filesystem::rename(file, path_ / file.filename(), error);
+      if (whole >= 0) close(whole);
     }
     if (error) throw Error(ErrorKind::io, "the folder cannot be put in its place", path_.string(), error.message());
   }
 
  private:
   std::filesystem::path path_, temporary_;
-  bool overwrite_;
+  std::deque<Remembered> remembered_;
+  int lock_ = -1;
+  bool overwrite_ = false;
 };
 
 // Rows of the tensor as the folder has them, a few at a time.
@@ -198,7 +221,7 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
     const std::string name = starts.size() == 1 ? "model.safetensors"
                                                 : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, starts.size());
     const std::span<const SafetensorsOutput> part(tensors.data() + starts[i], end - starts[i]);
-    AtomicFile file(folder.temporary() / name, false);
+    AtomicFile file(folder.file(name), false);
     write_safetensors(file, part, {{"format", "pt"}});
     converted.bytes += file.size();
     file.commit();
@@ -211,13 +234,13 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
   progress.end();
   if (starts.size() > 1) {
     const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
-    write_file(folder.temporary() / "model.safetensors.index.json", index.dump(2) + "\n", false);
+    write_file(folder.file("model.safetensors.index.json"), index.dump(2) + "\n", false);
   }
-  for (const auto& [name, text] : texts) write_file(folder.temporary() / name, text, false);
+  for (const auto& [name, text] : texts) write_file(folder.file(name), text, false);
   std::set<std::string> written;
   for (const auto& entry : std::filesystem::directory_iterator(folder.temporary()))
     written.insert(entry.path().filename().string());
-  write_file(folder.temporary() / kFolderChecksums, folder_checksums(folder.temporary(), written), false);
+  write_file(folder.file(kFolderChecksums), folder_checksums(folder.temporary(), written), false);
   folder.commit();
   return converted;
 }

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
 #include "format/container.h"
@@ -35,7 +36,14 @@ FormatPtr choose_type(const ModelTensor& tensor, const std::vector<FormatPtr>& t
   const bool alike = std::all_of(tensor.parts.begin(), tensor.parts.end(), [&](const TensorView& part) {
     return part.tensor->format->label() == stored->label();
   });
-  if (types.empty()) return stored->is_ggml() && alike ? stored : make_format("f16");
+  if (types.empty()) {
+    // Turned back, weights do not lie on their levels any more.
+    const bool turned = std::any_of(tensor.parts.begin(), tensor.parts.end(), [](const TensorView& part) {
+      return part.tensor->rotation || part.tensor->inner;
+    });
+    const bool as_stored = stored->is_ggml() && alike && (!turned || stored->name() == "f32" || stored->name() == "bf16");
+    return as_stored ? stored : make_format("f16");
+  }
   for (size_t i = 0;; ++i) {
     try {
       types[i]->check_shape(tensor.shape(), tensor.name);
@@ -54,7 +62,7 @@ std::vector<std::byte> round_part(const TensorView& view, const FormatPtr& forma
                                   Progress& progress) {
   const uint64_t cols = view.shape().cols;
   progress.check_interrupt();
-  if (view.tensor->format->label() == format->label() && !view.tensor->rotation) {
+  if (view.tensor->format->label() == format->label() && !view.tensor->rotation && !view.tensor->inner) {
     progress.advance(static_cast<double>(view.shape().count()));
     return copy_packed(view).parts.at(0);
   }
@@ -99,14 +107,17 @@ KeyValues gguf_metadata(const Model& model, Progress& progress) {
     progress.note("the model has no tokenizer that is read here: the file gets none, and takes token ids only");
     return metadata;
   }
-  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  std::vector<std::string> notes;
+  const KeyValues keys = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary, &notes);
+  for (const std::string& note : notes) progress.note(note);
   for (const KeyValue& item : keys.all()) metadata.append(item.key, item.value);
   return metadata;
 }
 
 std::filesystem::path shard_name(const std::filesystem::path& output, size_t number, size_t count) {
   if (count == 1) return output;
-  return output.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);
+  return output.parent_path() /
+         fmt::format("{}-{:05}-of-{:05}.gguf", output.stem().string(), number + 1, count);  // as readers want it
 }
 
 }  // namespace
@@ -114,6 +125,11 @@ std::filesystem::path shard_name(const std::filesystem::path& output, size_t num
 Converted write_gguf_model(const Model& model, const ConvertOptions& options, ThreadPool& pool, Progress& progress) {
   const std::vector<FormatPtr> types = read_types(options.type);
   const KeyValues metadata = gguf_metadata(model, progress);
+  Model again;
+  again.path = model.path;
+  again.metadata = metadata;
+  again.tensors = model.tensors;
+  check_read_back(model, std::move(again));
   const Json manifest = {{"whit", 1}, {"convert", {{"model", model.content_hash}, {"type", options.type}}}};
 
   Converted converted;
@@ -125,7 +141,7 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
     OutputTensor output;
     output.name = tensor.name;
     output.shape = tensor.shape();
-    output.dimensions = tensor.parts[0].tensor->dimensions;
+    output.dimensions = tensor.is_vector() ? 1 : 2;
     output.format = choose_type(tensor, types);
     output.load = [tensor, format = output.format, &pool, &progress] {
       return round_tensor(tensor, format, pool, progress);
@@ -140,6 +156,7 @@ Converted write_gguf_model(const Model& model, const ConvertOptions& options, Th
   std::vector<std::unique_ptr<AtomicFile>> files;  // all of them are there before any weight is rounded
   for (size_t i = 0; i < starts.size(); ++i) {
     converted.files.push_back(shard_name(options.output, i, starts.size()));
+    check_not_an_input(converted.files[i], std::span(&model.path, 1));
     files.push_back(std::make_unique<AtomicFile>(converted.files[i], options.force));
   }
   progress.begin("convert", weights);

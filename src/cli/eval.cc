@@ -6,7 +6,9 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
 #include "data/text.h"
@@ -33,12 +35,41 @@ struct Opened {
   ModelPtr model;
   std::shared_ptr<const Scorer> scorer;
   TokenWindows windows;
+  std::string windows_hash;  // of all ids, so that only what was judged on the same positions is compared
   uint64_t added_bytes = 0;  // anonymous and shared memory that this model alone needs, at its peak
 };
 
-EvalRow row_of(const Opened& opened, const Judgement& judgement, uint64_t common_bytes) {
+// What all are judged on.
+struct Text {
+  std::string name, content, hash;
+};
+
+Text text_of(const EvalOptions& options, Terminal& terminal) {
+  Text text;
+  if (options.text.empty()) {
+    text = {"Jargon File", default_judging_text(), {}};
+    terminal.note("judged on the Jargon File (--text FILE for another text)");
+  } else if (options.text == "-") {
+    text = {"standard input", checked_text(read_standard_input(), "standard input"), {}};
+  } else {
+    text = {std::filesystem::path(options.text).filename().string(), read_text(options.text), {}};
+  }
+  text.hash = Hasher().add(text.content).hex();
+  return text;
+}
+
+EvalRow row_of(const Opened& opened, const Opened* base, const Text& text, const Judgement& judgement,
+               uint64_t common_bytes) {
   EvalRow row;
   row.model = opened.path;
+  row.model_hash = opened.model->content_hash;
+  row.text = text.name;
+  row.text_hash = text.hash;
+  row.windows_hash = opened.windows_hash;
+  if (base) {
+    row.original = base->path;
+    row.original_hash = base->model->content_hash;
+  }
   row.file_bytes = static_cast<double>(opened.model->file_bytes);
   row.file_bits_per_weight = file_bits_per_weight(*opened.model);
   row.executor = opened.scorer->executor();
@@ -66,7 +97,10 @@ Opened open_to_judge(const std::string& path, const EvalOptions& options, const 
   opened.model = open_model(path, options.executor, terminal);
   const size_t context = session_context(*opened.model, options.context, default_context);
   opened.windows =
-      judging_windows(*load_tokenizer(*opened.model), text, context, static_cast<uint64_t>(options.chunks));
+      judging_windows(*load_tokenizer(*opened.model, terminal), text, context, static_cast<uint64_t>(options.chunks));
+  Hasher hasher;
+  for (const std::vector<int32_t>& window : opened.windows.windows) hasher.add(std::as_bytes(std::span(window)));
+  opened.windows_hash = hasher.hex();
   const uint64_t before = memory_use().anonymous_and_shared;
   PeakMemory peak;
   opened.scorer = open_scorer(opened.model, pool, options.executor);
@@ -83,22 +117,16 @@ bool same_model(const Opened& a, const Opened& b) {
 }
 
 void judge(const EvalOptions& options, Terminal& terminal) {
-  std::string text;
-  if (options.text.empty()) {
-    text = default_judging_text();
-    terminal.note("judged on the Jargon File (--text FILE for another text)");
-  } else {
-    text = read_text(options.text);
-  }
+  const Text text = text_of(options, terminal);
   ThreadPool pool(options.executor.threads);
   std::vector<Opened> opened;
   std::optional<Opened> base;
   // One pool of rows for the base, one for the model: piece_rows logits each.
   const uint64_t start_bytes = memory_use().anonymous_and_shared;
-  if (!options.against.empty()) base = open_to_judge(options.against, options, text, pool, terminal);
+  if (!options.against.empty()) base = open_to_judge(options.against, options, text.content, pool, terminal);
   for (const std::string& path : options.models) {
     terminal.check_interrupt();
-    opened.push_back(open_to_judge(path, options, text, pool, terminal));
+    opened.push_back(open_to_judge(path, options, text.content, pool, terminal));
     if (base && same_model(opened.back(), *base)) opened.back().scorer = base->scorer;
   }
   std::vector<Candidate> candidates;
@@ -111,9 +139,9 @@ void judge(const EvalOptions& options, Terminal& terminal) {
   const uint64_t common = start_bytes + row_bytes * (base ? 2 : 1);
   std::vector<EvalRow> rows;
   for (size_t m = 0; m < opened.size(); ++m) {
-    rows.push_back(row_of(opened[m], judgements.models[m], common));
+    rows.push_back(row_of(opened[m], base ? &*base : nullptr, text, judgements.models[m], common));
     if (m == 0 || judgements.models[m].loss_half.size() != judgements.models[m - 1].loss_half.size() ||
-        opened[m].windows.windows != opened[m - 1].windows.windows)
+        opened[m].windows_hash != opened[m - 1].windows_hash)
       continue;
     const Paired paired = compare(judgements.models[m], judgements.models[m - 1]);
     EvalRow& row = rows.back();
@@ -125,8 +153,12 @@ void judge(const EvalOptions& options, Terminal& terminal) {
   }
   for (const EvalRow& row : rows)
     if (!std::isfinite(row.perplexity_half)) terminal.note(row.model + ": the perplexity is not finite");
+  if (std::any_of(opened.begin(), opened.end(),
+                  [&](const Opened& o) { return o.windows_hash != opened[0].windows_hash; }))
+    terminal.note(
+        "the models do not see the same tokens (other tokenizers or contexts): their perplexities cannot be compared");
   std::optional<EvalRow> base_row;
-  if (base) base_row = row_of(*base, *judgements.base, common);
+  if (base) base_row = row_of(*base, &*base, text, *judgements.base, common);
   if (options.json) {
     Json json = {{"rows", Json::array()}, {"base", base_row ? to_json(*base_row) : Json(nullptr)}};
     for (const EvalRow& row : rows) json["rows"].push_back(to_json(row));
@@ -165,16 +197,24 @@ void dump_logits(const EvalOptions& options, Terminal& terminal) {
   terminal.note(fmt::format("logits [{}, {}] written to {}", ids.size(), model->spec.vocabulary, options.dump_logits));
 }
 
-void eval(const EvalOptions& options, Terminal& terminal) {
+void eval(const CLI::App& app, const EvalOptions& options, Terminal& terminal) {
   options.executor.check();
   if (options.ids.empty() != options.dump_logits.empty())
     throw Error(ErrorKind::usage, "--ids and --dump-logits go together", "whit eval",
                 options.ids.empty() ? "--dump-logits" : "--ids", "--ids FILE --dump-logits OUT.safetensors");
-  if (options.ids.empty()) return judge(options, terminal);
-  if (options.models.size() != 1 || !options.against.empty() || !options.text.empty())
-    throw Error(ErrorKind::usage, "--dump-logits takes one model and no text", "whit eval",
+  if (options.ids.empty()) {
+    refuse_without_effect(app, {"--force"}, "no file is written without --dump-logits");
+    if (options.json) refuse_without_effect(app, {"--markdown"}, "--json prints no table");
+    return judge(options, terminal);
+  }
+  refuse_without_effect(app, {"--text", "--against", "--context", "--chunks", "--json", "--markdown"},
+                        "with --ids the logits of all ids are written, and nothing is judged");
+  if (options.models.size() != 1)
+    throw Error(ErrorKind::usage, "--dump-logits takes one model", "whit eval",
                 fmt::format("{} models", options.models.size()),
                 "whit eval MODEL --ids FILE --dump-logits OUT.safetensors");
+  const std::filesystem::path inputs[] = {options.models.front(), options.ids};
+  check_output(options.dump_logits, options.force, inputs);
   dump_logits(options, terminal);
 }
 
@@ -186,7 +226,8 @@ Verb eval_verb() {
           [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<EvalOptions>();
             app.add_option("MODEL", options->models, "GGUF files or Hugging Face folders")->required();
-            app.add_option("--text", options->text, "plain text to be judged on; default: the Jargon File");
+            app.add_option("--text", options->text,
+                           "plain text to be judged on, - is standard input; default: the Jargon File");
             app.add_option("--against", options->against, "the original: adds the divergence from it");
             app.add_option("--context", options->context,
                            "tokens of a window; 0: 512, or less where the model knows less")
@@ -203,7 +244,7 @@ Verb eval_verb() {
                            "write the logits of all ids: one F32 tensor [tokens, vocabulary]");
             app.add_flag("--force", options->force, "overwrite an existing output");
             options->executor.declare(app, true);
-            return [options](Terminal& terminal) { eval(*options, terminal); };
+            return [&app, options](Terminal& terminal) { eval(app, *options, terminal); };
           }};
 }
 

@@ -18,28 +18,36 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 StopFilter::StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) { std::erase(stops_, std::string()); }
 
-std::string StopFilter::push(const std::string& text) {
+std::string StopFilter::release(size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i)
+    if (shown_[i]) text.push_back(held_[i]);
+  held_.erase(0, count);
+  shown_.erase(shown_.begin(), shown_.begin() + static_cast<std::ptrdiff_t>(count));
+  return text;
+}
+
+std::string StopFilter::push(const std::string& text, bool shown) {
   if (stopped_) return {};
   held_ += text;
+  shown_.resize(held_.size(), shown);
   size_t first = std::string::npos;
   for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
   if (first != std::string::npos) {
     stopped_ = true;
-    std::string shown = held_.substr(0, first);
+    std::string before = release(first);
     held_.clear();
-    return shown;
+    return before;
   }
   // The longest end of the text that begins a stop string stays back.
   size_t keep = 0;
   for (const std::string& stop : stops_)
     for (size_t length = std::min(stop.size() - 1, held_.size()); length > keep; --length)
       if (held_.compare(held_.size() - length, length, stop, 0, length) == 0) keep = length;
-  std::string shown = held_.substr(0, held_.size() - keep);
-  held_.erase(0, held_.size() - keep);
-  return shown;
+  return release(held_.size() - keep);
 }
 
-std::string StopFilter::finish() { return stopped_ ? std::string() : std::exchange(held_, {}); }
+std::string StopFilter::finish() { return stopped_ ? std::string() : release(held_.size()); }
 
 const char* end_reason_text(EndReason reason) noexcept {
   switch (reason) {
@@ -95,13 +103,17 @@ Answer generate(ScorerSession& session, size_t context, std::span<const int32_t>
       break;
     }
     answer.ids.push_back(next);
-    if (tokenizer && !tokenizer->is_special(next)) {
+    if (tokenizer) {
       std::string piece = tokenizer->piece(next);
-      if (first_piece && !piece.empty()) {
-        if (piece.front() == ' ') piece.erase(0, 1);
-        first_piece = false;
+      if (tokenizer->is_special(next)) {
+        emit(filter.push(piece, false));
+      } else {
+        if (first_piece && !piece.empty()) {
+          if (piece.front() == ' ') piece.erase(0, 1);
+          first_piece = false;
+        }
+        emit(filter.push(utf8.push(piece)));
       }
-      emit(filter.push(utf8.push(piece)));
       if (filter.stopped()) {
         answer.reason = EndReason::stop_string;
         break;

@@ -13,17 +13,21 @@
 
 namespace whit {
 
-// Cuts a stream of text at the first stop string. Text that could be the beginning of one is held back.
+// Cuts a stream of text at the first stop string. Text that could be the beginning of one is held back. The text of
+// special tokens is looked through too, though it is not shown.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops);
-  std::string push(const std::string& text);  // what can be shown now
-  std::string finish();                       // what was held back, unless a stop string came
+  std::string push(const std::string& text, bool shown = true);  // what can be shown now
+  std::string finish();                                          // what was held back, unless a stop string came
   bool stopped() const noexcept { return stopped_; }
 
  private:
+  std::string release(size_t count);  // the first `count` bytes of held_, without those that are not shown
+
   std::vector<std::string> stops_;
   std::string held_;
+  std::vector<bool> shown_;  // of each byte of held_
   bool stopped_ = false;
 };
 

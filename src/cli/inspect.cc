@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output.h"
 #include "base/toml.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
@@ -90,6 +91,18 @@ std::string paper_table(const Model& model) {
   return "\n" + text_table(table);
 }
 
+// Whether a chat template can be read, and what is wrong with it.
+std::string chat_text(const std::string& name, const std::string& jinja) {
+  const std::string named = name == "default" ? "template" : "template " + name;
+  try {
+    const ChatTemplate chat(jinja);
+    return fmt::format("{}, {} bytes{}{}", named, format_count(jinja.size()), chat.reads("tools") ? ", tools" : "",
+                       chat.thinking_switches().empty() ? "" : ", a switch for thinking");
+  } catch (const Error& error) {
+    return fmt::format("{} not usable: {} ({}: {})", named, error.message(), error.where(), error.found());
+  }
+}
+
 std::string inspect_text(const Model& model) {
   const ModelSpec& spec = model.spec;
   std::string out;
@@ -107,12 +120,13 @@ std::string inspect_text(const Model& model) {
                            format_bytes(model.file_bytes), file_bits_per_weight(model)));
   line("integrity", model.integrity);
   try {
-    const auto tokenizer = load_tokenizer(model);
+    SilentProgress silent;
+    const auto tokenizer = load_tokenizer(model, silent);
     line("tokenizer", tokenizer->kind());
-    const std::string jinja = tokenizer->chat_template();
-    line("chat", jinja.empty()                    ? "no template"
-                 : recognise_chat_template(jinja) ? "template recognised"
-                                                  : "template not recognised");
+    for (const std::string& note : tokenizer->notes()) line("", note);
+    const auto templates = tokenizer->chat_templates();
+    if (templates.empty()) line("chat", "no template");
+    for (const auto& [name, jinja] : templates) line("chat", chat_text(name, jinja));
   } catch (const Error& error) {
     line("tokenizer", "not usable: " + error.message());
   }
@@ -151,14 +165,14 @@ std::string inspect_text(const Model& model) {
   }
   if (model.file_bytes >= tensor_bytes) {
     const uint64_t rest = model.file_bytes - tensor_bytes;
-    table.add({"header, padding", "", "", format_count(rest), "",
+    table.add({"header, padding, unread", "", "", format_count(rest), "",
                fmt::format("{:.1f} %", 100 * static_cast<double>(rest) / whole), ""});
   }
   return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
 }
 
-void print_tokens(const Model& model, const InspectOptions& options) {
-  const auto tokenizer = load_tokenizer(model);
+void print_tokens(const Model& model, const InspectOptions& options, Terminal& terminal) {
+  const auto tokenizer = load_tokenizer(model, terminal);
   const std::string text = options.text == "-" ? read_standard_input() : options.text;
   const std::vector<int32_t> ids = tokenizer->encode(text, true, true);
   const std::vector<int32_t> bare = tokenizer->encode(text, false, true);
@@ -189,12 +203,22 @@ void write_recipe(const Model& model, const InspectOptions& options, Terminal& t
   terminal.note("recipe written to " + options.recipe);
 }
 
+void check(const CLI::App& app, const InspectOptions& options) {
+  const bool to_file = !options.recipe.empty() && options.recipe != "-";
+  if (!to_file) refuse_without_effect(app, {"--force"}, "no file is written");
+  if (!options.recipe.empty() && !options.tokenize)
+    refuse_without_effect(app, {"--json"}, "a recipe is written as TOML");
+  if (options.recipe == "-") refuse_without_effect(app, {"--tokenize"}, "--recipe - has stdout for itself");
+  const std::filesystem::path model = options.model;
+  if (to_file) check_output(options.recipe, options.force, std::span(&model, 1));
+}
+
 void inspect(const InspectOptions& options, Terminal& terminal) {
   ModelPtr model;
   try {
     LoadOptions load;
     load.verify = !options.no_verify;
-    model = load_model(options.model, load);
+    model = load_model(options.model, load, terminal);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::integrity && options.json && !options.tokenize) {
       write_json(damaged_json(damaged_part(error, options.model)));
@@ -204,7 +228,7 @@ void inspect(const InspectOptions& options, Terminal& terminal) {
   }
   if (!options.recipe.empty()) write_recipe(*model, options, terminal);
   if (options.tokenize)
-    print_tokens(*model, options);
+    print_tokens(*model, options, terminal);
   else if (options.recipe.empty() && options.json)
     write_json(to_json(model_record(*model, options.model), false));
   else if (options.recipe.empty())
@@ -218,6 +242,7 @@ ModelRecord model_record(const Model& model, const std::string& path) {
   record.model = path;
   record.architecture = model.spec.family;
   record.integrity = model.integrity;
+  record.notes = model.notes;
   record.weights = static_cast<double>(model.spec.weights());
   record.file_bytes = static_cast<double>(model.file_bytes);
   record.file_bits_per_weight = file_bits_per_weight(model);
@@ -242,14 +267,14 @@ Verb inspect_verb() {
           "whit inspect tests/data/models/stories260K.gguf", false, [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<InspectOptions>();
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            CLI::Option* tokenize =
-                app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
+            app.add_option("--tokenize", options->text, "show the token ids of this text; - reads standard input");
             app.add_option("--recipe", options->recipe, "write the recipe that made the file, as TOML; - is stdout");
             app.add_flag("--force", options->force, "overwrite an existing recipe file");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_flag("--no-verify", options->no_verify, "do not verify the checksums of the file");
-            return [options, tokenize](Terminal& terminal) {
-              options->tokenize = tokenize->count() > 0;
+            return [&app, options](Terminal& terminal) {
+              options->tokenize = given(app, "--tokenize");
+              check(app, *options);
               inspect(*options, terminal);
             };
           }};

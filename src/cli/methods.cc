@@ -79,8 +79,10 @@ std::string markdown_page() {
   return out;
 }
 
-void methods(const MethodsOptions& options) {
+void methods(const CLI::App& app, const MethodsOptions& options) {
+  if (options.json) refuse_without_effect(app, {"--markdown"}, "--json prints no page");
   if (options.action == "describe") {
+    refuse_without_effect(app, {"--markdown"}, "the page is that of all methods: whit methods list --markdown");
     if (options.name.empty())
       throw Error(ErrorKind::usage, "which method?", "whit methods describe", {}, "whit methods describe gptq");
     const MethodRow& row = method_row(options.name);
@@ -111,7 +113,7 @@ Verb methods_verb() {
             app.add_option("NAME", options->name, "the method to describe");
             app.add_flag("--json", options->json, "print JSON");
             app.add_flag("--markdown", options->markdown, "print docs/methods.md");
-            return [options](Terminal&) { methods(*options); };
+            return [&app, options](Terminal&) { methods(app, *options); };
           }};
 }
 

@@ -21,8 +21,11 @@
 
 namespace whit {
 
-std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model) {
-  return model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model, Progress& progress) {
+  const auto tokenizer =
+      model.tokenizer_files.empty() ? make_tokenizer(model.metadata) : make_tokenizer(model.tokenizer_files);
+  for (const std::string& note : tokenizer->notes()) progress.note(note);
+  return tokenizer;
 }
 
 void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
@@ -39,7 +42,7 @@ void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
 ModelPtr open_model(const std::filesystem::path& path, const ExecutorChoice& choice, Progress& progress) {
   LoadOptions options;
   options.verify = !choice.no_verify;
-  ModelPtr model = load_model(path, options);
+  ModelPtr model = load_model(path, options, progress);
   note_if_too_large(progress, path.string() + " has", model->file_bytes, "it is read from the disk again for every token");
   return model;
 }
@@ -106,7 +109,7 @@ std::string read_standard_input() {
     const ssize_t count = read(STDIN_FILENO, buffer, sizeof(buffer));
     if (count == 0) return text;
     if (count < 0 && errno == EINTR) {
-      if (interrupt_requested()) throw Error(ErrorKind::interrupted, "stopped by Ctrl-C");
+      if (interrupt_requested()) throw Error(ErrorKind::interrupted, stop_text());
       continue;
     }
     if (count < 0) throw Error(ErrorKind::io, "standard input cannot be read", "stdin", std::strerror(errno));

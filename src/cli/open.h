@@ -21,8 +21,8 @@ namespace whit {
 
 class Progress;
 
-// The tokenizer of a GGUF file or a folder.
-std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model);
+// The tokenizer of a GGUF file or a folder; says its notes.
+std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model, Progress& progress);
 
 // --threads --isa --activations --executor --no-verify, the same in run, eval and bench.
 struct ExecutorChoice {

@@ -2,14 +2,18 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/output.h"
 #include "cli/inspect.h"
 #include "cli/open.h"
 #include "cli/verbs.h"
+#include "report/comparisons.h"
 #include "report/html.h"
 #include "report/records.h"
 
@@ -44,42 +48,96 @@ const Json& need_array(const Json& json, const char* key, const std::string& pat
   return *found;
 }
 
-Results gather(const ReportOptions& options) {
+// Rows of `whit eval --json`, the original's among them. What an older file does not say stays apart: its text is "of
+// FILE".
+void add_rows(Results& results, const std::string& path, Terminal& terminal) {
+  const Json json = parse_json(path);
+  std::vector<EvalRow> rows;
+  for (const Json& row : need_array(json, "rows", path)) rows.push_back(eval_row_from(row, path));
+  if (const auto base = json.find("base"); base != json.end() && base->is_object()) {
+    EvalRow original = eval_row_from(*base, path);
+    results.base = original.model;
+    for (EvalRow& row : rows)
+      if (row.original.empty()) row.original = original.model;
+    if (original.original.empty()) original.original = original.model;
+    if (std::none_of(rows.begin(), rows.end(), is_original)) rows.insert(rows.begin(), std::move(original));
+  }
+  bool unknown = false;
+  for (EvalRow& row : rows) {
+    if (row.text_hash.empty() && row.text.empty()) {
+      unknown = true;
+      row.text = "an unknown text (" + path + ")";
+    }
+    const bool there = std::any_of(results.rows.begin(), results.rows.end(), [&](const EvalRow& earlier) {
+      return is_original(row) && is_original(earlier) && to_json(earlier) == to_json(row);
+    });
+    if (!there) results.rows.push_back(std::move(row));  // several files may bring the same original
+  }
+  if (unknown)
+    terminal.note(
+        path +
+        " does not say what its models were judged on (an older whit wrote it): they stand apart, as judged on an "
+        "unknown text");
+}
+
+void add_references(Results& results, const ReportOptions& options, Terminal& terminal) {
+  const Json json = parse_json(options.references);
+  const Json wrapped = {{"references", json.is_array() ? json : need_array(json, "references", options.references)}};
+  size_t unknown = 0;
+  for (const ReferencePoint& point : results_from(wrapped, options.references).references) {
+    unknown +=
+        (point.text.empty() && point.text_hash.empty()) || (point.original.empty() && std::isfinite(point.kl_mean));
+    results.references.push_back(point);
+  }
+  results.reference_name = options.reference_name;
+  if (unknown > 0)
+    terminal.note(
+        fmt::format("{}: {} points do not say text and original: they are drawn apart", options.references, unknown));
+}
+
+// MODEL=FILE
+std::pair<std::string, std::string> split_answer(const std::string& answer) {
+  const size_t sign = answer.rfind('=');
+  if (sign == std::string::npos || sign == 0 || sign + 1 == answer.size())
+    throw Error(ErrorKind::usage, "an answer needs its model and its file", "--answer", answer, "--answer MODEL=FILE");
+  return {answer.substr(0, sign), answer.substr(sign + 1)};
+}
+
+Results gather(const CLI::App& app, const ReportOptions& options, Terminal& terminal) {
   Results results;
   if (!options.results.empty()) results = results_from(parse_json(options.results), options.results);
-  for (const std::string& path : options.evals) {
-    const Json json = parse_json(path);
-    for (const Json& row : need_array(json, "rows", path)) results.rows.push_back(eval_row_from(row, path));
-    if (const auto base = json.find("base"); base != json.end() && base->is_object())
-      results.base = eval_row_from(*base, path).model;
-  }
-  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path), path));
+  for (const std::string& path : options.evals) add_rows(results, path, terminal);
+  for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path, {}, terminal), path));
   for (const std::string& answer : options.answers) {
-    const size_t sign = answer.rfind('=');
-    if (sign == std::string::npos || sign == 0)
-      throw Error(ErrorKind::usage, "an answer needs its model and its file", "--answer", answer,
-                  "--answer MODEL=FILE");
-    results.answers.push_back({answer.substr(0, sign), read_file(answer.substr(sign + 1), most_json_bytes)});
+    const auto [model, file] = split_answer(answer);
+    results.answers.push_back({model, read_file(file, most_json_bytes)});
   }
-  if (!options.references.empty()) {
-    const Json json = parse_json(options.references);
-    Json wrapped = {{"references", json.is_array() ? json : need_array(json, "references", options.references)}};
-    for (const ReferencePoint& point : results_from(wrapped, options.references).references)
-      results.references.push_back(point);
-    results.reference_name = options.reference_name;
-  }
+  if (!options.references.empty()) add_references(results, options, terminal);
   if (!options.title.empty()) results.title = options.title;
   if (!options.note.empty()) results.note = options.note;
   if (!options.prompt.empty()) results.prompt = options.prompt;
-  if (!options.base.empty()) results.base = options.base;
+  if (!options.base.empty()) {
+    results.base = options.base;
+    for (EvalRow& row : results.rows) {
+      if (row.original.empty()) row.original = options.base;
+      if (short_name(row.original) != short_name(options.base))
+        throw Error(ErrorKind::usage, "a result was measured beside another model", "--base", options.base,
+                    row.model + " was compared with " + row.original + ": leave out --base");
+    }
+  }
   if (results.rows.empty() && results.models.empty() && results.answers.empty())
     throw Error(ErrorKind::usage, "there is nothing to report", "whit report", {},
                 "RESULTS.json, --eval, --model or --answer");
+  if (results.rows.empty())
+    refuse_without_effect(app, {"--base"}, "there are no results that were measured beside a model");
+  if (results.answers.empty()) refuse_without_effect(app, {"--prompt"}, "there are no answers to it");
+  if (results.references.empty()) refuse_without_effect(app, {"--reference-name"}, "there are no references");
+  if (given(app, "--reference-name")) results.reference_name = options.reference_name;
   return results;
 }
 
-void report(const ReportOptions& options, Terminal& terminal) {
-  const Results results = gather(options);
+void report(const CLI::App& app, const ReportOptions& options, Terminal& terminal) {
+  const Results results = gather(app, options, terminal);
   const std::filesystem::path folder = options.output;
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
@@ -93,11 +151,15 @@ void report(const ReportOptions& options, Terminal& terminal) {
     std::error_code ignored;
     return !options.results.empty() && std::filesystem::equivalent(folder / name, options.results, ignored);
   };
-  for (const auto& [name, content] : files)
-    if (!options.force && !own(name) && std::filesystem::exists(folder / name))
-      throw Error(ErrorKind::io, "the output exists", (folder / name).string(), {}, "--force, or another --output");
+  std::vector<std::filesystem::path> inputs(options.evals.begin(), options.evals.end());
+  inputs.insert(inputs.end(), options.models.begin(), options.models.end());
+  inputs.emplace_back(options.references);
+  for (const std::string& answer : options.answers) inputs.emplace_back(split_answer(answer).second);
+  for (const auto& [name, content] : files) check_output(folder / name, options.force || own(name), inputs);
   for (const auto& [name, content] : files) write_file(folder / name, content, options.force || own(name));
-  if (!results.rows.empty()) write_result(text_table(eval_table(results.rows)) + "\n");
+  for (const Comparison& comparison : comparisons(results))
+    if (!comparison.rows.empty())
+      write_result(comparison.heading + "\n" + text_table(eval_table(comparison.rows)) + "\n");
   write_result((folder / "index.html").string() + "\n");
   terminal.note(fmt::format("report written to {}: index.html, picture.svg, results.json", folder.string()));
 }
@@ -132,7 +194,7 @@ Verb report_verb() {
             app.add_option("--output,-o", options->output, "folder for index.html, picture.svg and results.json")
                 ->capture_default_str();
             app.add_flag("--force", options->force, "overwrite existing files");
-            return [options](Terminal& terminal) { report(*options, terminal); };
+            return [&app, options](Terminal& terminal) { report(app, *options, terminal); };
           }};
 }
 

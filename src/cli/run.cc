@@ -10,22 +10,22 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/names.h"
+#include "cli/conversation.h"
 #include "cli/generate.h"
 #include "cli/open.h"
+#include "cli/prompt.h"
 #include "cli/verbs.h"
-#include "data/chat.h"
 #include "report/units.h"
 
 namespace whit {
 namespace {
 
 struct RunOptions {
-  std::string model, prompt, ids, system, chat_template;
-  std::string thinking;  // "on", "off", or as the template does by itself
+  std::string model, prompt, file, ids, system;
+  ChatChoice chat;
   int64_t limit = 256;
   int64_t context = 0;
-  bool raw = false, json = false, has_prompt = false;
+  bool raw = false, json = false, has_prompt = false, has_system = false;
   std::vector<std::string> stops;
   SamplerOptions sampler;
   ExecutorChoice executor;
@@ -47,25 +47,37 @@ struct Speaker {
 
   Speaker(const RunOptions& options, Terminal& terminal)
       : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads), sampler(options.sampler) {
-    if (options.ids.empty()) tokenizer = load_tokenizer(*model);
+    if (options.ids.empty()) tokenizer = load_tokenizer(*model, terminal);
     context = session_context(*model, options.context, default_context);
     scorer = open_scorer(model, pool, options.executor);
     session = scorer->open(context);
     generate_options.limit = static_cast<uint64_t>(options.limit);
     generate_options.stops = options.stops;
-    if (tokenizer) generate_options.ends = tokenizer->ends();
+    if (!tokenizer) return;
+    generate_options.ends = tokenizer->ends();
+    for (const std::string& stop : tokenizer->stop_strings()) generate_options.stops.push_back(stop);
   }
 
   void need_room(size_t tokens) const {
     if (tokens > context)
       throw Error(ErrorKind::input, "the prompt is longer than the context", "prompt",
                   fmt::format("{} tokens, the context has {}", tokens, context),
-                  "a shorter prompt, or a larger --context");
+                  !model->spec.context || context < model->spec.longest_context()
+                      ? "a shorter prompt, or a larger --context"
+                      : "a shorter prompt: the model was trained for no more");
+  }
+
+  void need_rows(const std::vector<int32_t>& ids) const {
+    const auto past = [&](int32_t id) { return static_cast<uint64_t>(id) >= model->spec.vocabulary; };
+    if (const auto found = std::find_if(ids.begin(), ids.end(), past); tokenizer && found != ids.end())
+      throw Error(ErrorKind::input, "the prompt has a token that the model has no row for", tokenizer->piece(*found),
+                  fmt::format("id {} of {}", *found, model->spec.vocabulary), "a prompt without it");
   }
 
   // Feeds what of `ids` the session does not hold yet, and answers.
   Answer answer(const std::vector<int32_t>& ids, const std::function<void(const std::string&)>& show) {
     need_room(ids.size());
+    need_rows(ids);
     const auto differing = std::mismatch(ids.begin(), ids.end(), history.begin(), history.end());
     // The last id is always fed again: its row is the one to sample from.
     const size_t common = std::min<size_t>(static_cast<size_t>(differing.first - ids.begin()), ids.size() - 1);
@@ -92,49 +104,33 @@ void tell_timing(const Answer& answer, Terminal& terminal) {
                             end_reason_text(answer.reason)));
 }
 
-[[noreturn]] void interrupted() { throw Error(ErrorKind::interrupted, "stopped by Ctrl-C"); }
-
-struct Template {
-  ChatTemplate kind;
-  std::string jinja;
-  bool thinking = true;
-};
-
-std::string template_names() { return fmt::format("{}", fmt::join(chat_template_names(), " ")); }
-
-Template found_template(const RunOptions& options, const Tokenizer& tokenizer) {
-  const std::string jinja = tokenizer.chat_template();
-  if (!options.chat_template.empty()) {
-    const ChatTemplate kind = chat_template_by_name(options.chat_template);
-    // The model's own text is consulted only where it is of that kind.
-    return {kind, recognise_chat_template(jinja) == kind ? jinja : std::string()};
-  }
-  if (const auto kind = recognise_chat_template(jinja)) return {*kind, jinja};
-  throw Error(ErrorKind::input,
-              jinja.empty() ? "the model has no chat template" : "the model's chat template is not a known one",
-              options.model, jinja.substr(0, 120),
-              "--template with one of " + template_names() + ", or --raw -p TEXT for no template");
+Json answer_json(const Answer& answer, const Tokenizer* tokenizer) {
+  Json json = Json::object();
+  if (tokenizer) json["text"] = answer.text;
+  json["ids"] = answer.ids;
+  json["end"] = end_reason_text(answer.reason);
+  json["prompt_tokens"] = answer.prompt_tokens;
+  json["prompt_seconds"] = answer.prompt_seconds;
+  json["answer_tokens"] = answer.ids.size();
+  json["answer_seconds"] = answer.answer_seconds;
+  return json;
 }
 
-Template chat_template_of(const RunOptions& options, const Tokenizer& tokenizer) {
-  Template found = found_template(options, tokenizer);
-  if (!options.thinking.empty() && !found.kind.has_thinking_switch())
-    throw Error(ErrorKind::usage, "the chat template has no switch for thinking", "--thinking", found.kind.name(),
-                "leave --thinking out");
-  found.thinking = options.thinking != "off";
-  return found;
-}
+[[noreturn]] void interrupted() { throw Error(ErrorKind::interrupted, stop_text()); }
 
-std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const Template& chat,
-                                 const std::vector<ChatMessage>& messages) {
-  return tokenizer.encode(render_chat(chat.kind, chat.jinja, messages, chat.thinking), false, true);
+Json said(const char* role, const std::string& content) { return {{"role", role}, {"content", content}}; }
+
+void add_ends(const Conversation& conversation, GenerateOptions& options) {
+  options.ends.insert(options.ends.end(), conversation.ends().begin(), conversation.ends().end());
+  options.stops.insert(options.stops.end(), conversation.stops().begin(), conversation.stops().end());
+  options.trim_first_space = true;
 }
 
 void answer_ids(const RunOptions& options, Terminal& terminal) {
   const std::vector<int32_t> ids = read_ids(options.ids);
   Speaker speaker(options, terminal);
   const Answer answer = speaker.answer(ids, {});
-  write_result(options.json ? Json{{"ids", answer.ids}}.dump() + "\n" : Json(answer.ids).dump() + "\n");
+  write_result((options.json ? answer_json(answer, nullptr) : Json(answer.ids)).dump() + "\n");
   tell_timing(answer, terminal);
   if (answer.reason == EndReason::interrupted) interrupted();
 }
@@ -147,17 +143,16 @@ void answer_prompt(const RunOptions& options, Terminal& terminal) {
     if (ids.empty())
       throw Error(ErrorKind::usage, "there is nothing to continue", "--prompt", "an empty text", "-p TEXT");
   } else {
-    const Template chat = chat_template_of(options, *speaker.tokenizer);
-    std::vector<ChatMessage> messages;
-    if (!options.system.empty()) messages.push_back({"system", options.system});
-    messages.push_back({"user", options.prompt});
-    ids = encode_chat(*speaker.tokenizer, chat, messages);
-    for (const std::string& stop : chat_stop_strings(chat.kind)) speaker.generate_options.stops.push_back(stop);
-    speaker.generate_options.trim_first_space = true;
+    const Conversation conversation(options.chat, *speaker.tokenizer, options.model);
+    Json messages = Json::array();
+    if (options.has_system) messages.push_back(said("system", options.system));
+    messages.push_back(said("user", options.prompt));
+    ids = conversation.encode(messages);
+    add_ends(conversation, speaker.generate_options);
   }
   const Answer answer = speaker.answer(ids, options.json ? std::function<void(const std::string&)>() : show_now);
   if (options.json)
-    write_json(Json{{"text", answer.text}, {"ids", answer.ids}, {"end", end_reason_text(answer.reason)}});
+    write_json(answer_json(answer, speaker.tokenizer.get()));
   else if (!options.raw)
     show_now("\n");
   tell_timing(answer, terminal);
@@ -198,13 +193,14 @@ class LineReader {
 
 void chat(const RunOptions& options, Terminal& terminal) {
   Speaker speaker(options, terminal);
-  const Template chat_template = chat_template_of(options, *speaker.tokenizer);
-  for (const std::string& stop : chat_stop_strings(chat_template.kind)) speaker.generate_options.stops.push_back(stop);
-  speaker.generate_options.trim_first_space = true;
+  const Conversation conversation(options.chat, *speaker.tokenizer, options.model);
+  add_ends(conversation, speaker.generate_options);
   const bool person = isatty(STDIN_FILENO) == 1;
-  if (person) terminal.note("Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said.");
-  std::vector<ChatMessage> messages;
-  if (!options.system.empty()) messages.push_back({"system", options.system});
+  if (person)
+    terminal.note(
+        "Chat. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset forgets what was said, /help tells more.");
+  std::vector<Json> messages;
+  if (options.has_system) messages.push_back(said("system", options.system));
   const size_t fixed = messages.size();  // never dropped
   LineReader reader;
   bool stopped_before = false;
@@ -214,34 +210,36 @@ void chat(const RunOptions& options, Terminal& terminal) {
       std::fflush(stderr);
     }
     bool stopped = false;
-    const std::optional<std::string> line = reader.next(stopped);
+    std::optional<std::string> line = reader.next(stopped);
     if (stopped) {
       forget_interrupt();
+      if (interrupt_requested()) interrupted();  // not by Ctrl-C
       if (stopped_before) interrupted();
       stopped_before = true;
       terminal.note("\nCtrl-C once more, Ctrl-D or /exit leaves.");
       continue;
     }
     stopped_before = false;
-    if (!line || *line == "/exit") break;
-    if (*line == "/reset") {
+    if (!line) break;
+    const ChatLine kind = read_chat_line(*line, terminal);
+    if (kind == ChatLine::leave) break;
+    if (kind == ChatLine::reset) {
       messages.resize(fixed);
       terminal.note("Forgotten.");
-      continue;
     }
-    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
-    messages.push_back({"user", *line});
+    if (kind != ChatLine::message) continue;
+    messages.push_back(said("user", *line));
 
     // Room for an answer: the oldest exchanges go when the context would be full.
     const size_t reserve =
         std::min<size_t>(options.limit ? static_cast<size_t>(options.limit) : speaker.context / 4, speaker.context / 4);
-    std::vector<int32_t> ids = encode_chat(*speaker.tokenizer, chat_template, messages);
+    std::vector<int32_t> ids = conversation.encode(messages);
     size_t dropped = 0;
     while (ids.size() + reserve > speaker.context && messages.size() > fixed + 2) {
       messages.erase(messages.begin() + static_cast<int64_t>(fixed),
                      messages.begin() + static_cast<int64_t>(fixed) + 2);
       ++dropped;
-      ids = encode_chat(*speaker.tokenizer, chat_template, messages);
+      ids = conversation.encode(messages);
     }
     if (dropped) terminal.note(fmt::format("[the context is full: the {} oldest exchanges are forgotten]", dropped));
     if (ids.size() >= speaker.context) {
@@ -252,25 +250,39 @@ void chat(const RunOptions& options, Terminal& terminal) {
     }
     const Answer answer = speaker.answer(ids, show_now);
     show_now("\n");
-    messages.push_back({"assistant", answer.text});
+    messages.push_back(conversation.message_of(answer.text));
     tell_timing(answer, terminal);
     forget_interrupt();
+    if (interrupt_requested()) interrupted();
   }
 }
 
-void run(const RunOptions& options, Terminal& terminal) {
+// What was asked for twice, or would do nothing.
+void check(const CLI::App& app, const RunOptions& options) {
   options.executor.check();
+  if (given(app, "--prompt") && given(app, "--file"))
+    throw Error(ErrorKind::usage, "a prompt as text and from a file", "--file", options.file, "one of -p and -f");
   if (options.raw && !options.has_prompt)
-    throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT");
-  if (options.raw && !options.chat_template.empty())
-    throw Error(ErrorKind::usage, "--raw uses no template", "--template", options.chat_template, "one of the two");
-  if (!options.thinking.empty() && (options.raw || !options.ids.empty()))
-    throw Error(ErrorKind::usage, "without a chat template there is no switch for thinking", "--thinking",
-                options.thinking, "leave out --raw and --ids, or --thinking");
+    throw Error(ErrorKind::usage, "--raw continues a prompt, and there is none", "--raw", {}, "-p TEXT, or -f FILE");
+  if (options.raw)
+    refuse_without_effect(app, {"--template", "--system", "--thinking", "--tools", "--date"},
+                          "--raw uses no chat template");
+  if (!options.ids.empty())
+    refuse_without_effect(app, {"--raw", "--template", "--system", "--thinking", "--tools", "--date", "--stop"},
+                          "--ids takes and gives ids, no text");
+  if (options.sampler.temperature == 0)
+    refuse_without_effect(app, {"--top-k", "--top-p", "--min-p"}, "--temp 0 always takes the likeliest token");
   if (options.json && !options.has_prompt && options.ids.empty())
     throw Error(ErrorKind::usage, "a chat cannot be JSON", "--json", {}, "-p TEXT or --ids FILE");
   if (!options.ids.empty() && options.has_prompt)
-    throw Error(ErrorKind::usage, "a prompt as text and as ids", "--ids", options.ids, "one of --ids and -p");
+    throw Error(ErrorKind::usage, "a prompt as text and as ids", "--ids", options.ids, "one of --ids, -p and -f");
+}
+
+void run(const CLI::App& app, RunOptions& options, Terminal& terminal) {
+  options.has_prompt = given(app, "--prompt") || given(app, "--file");
+  options.has_system = given(app, "--system");
+  check(app, options);
+  if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file);
   if (!options.ids.empty())
     answer_ids(options, terminal);
   else if (options.has_prompt)
@@ -288,15 +300,21 @@ Verb run_verb() {
             auto options = std::make_shared<RunOptions>();
             SamplerOptions& sampler = options->sampler;
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
-            CLI::Option* prompt =
-                app.add_option("--prompt,-p", options->prompt, "answer this and end; without it: chat");
+            app.add_option("--prompt,-p", options->prompt,
+                           "answer this and end, - reads standard input; without it: chat");
+            app.add_option("--file,-f", options->file, "the same with the text of a file, - is standard input");
             app.add_flag("--raw", options->raw, "no chat template: continue the prompt, print nothing but the text");
             app.add_option("--system", options->system, "system message of the chat");
-            app.add_option("--template", options->chat_template,
-                           "chat template instead of the model's own: " + template_names());
-            app.add_option("--thinking", options->thinking,
-                           "on or off: whether the answer begins with thoughts (Qwen 3, SmolLM3)")
+            app.add_option("--template", options->chat.name,
+                           "chat template instead of the model's own: a name that the model has, a file NAME.jinja, or "
+                           "one of ours: " +
+                               chat_template_names());
+            app.add_option("--thinking", options->chat.thinking,
+                           "on or off: whether the answer begins with thoughts, where the template has such a switch")
                 ->check(CLI::IsMember({"on", "off"}));
+            app.add_option("--tools", options->chat.tools, "tools that the model may call: a JSON list of their schemas");
+            app.add_option("--date", options->chat.date,
+                           "the day that a template is told which asks for it, YYYY-MM-DD; else today");
             app.add_option("--ids", options->ids,
                            "continue these token ids: a file with a JSON array, - is standard input");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
@@ -326,10 +344,7 @@ Verb run_verb() {
                 ->expected(1)
                 ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
             options->executor.declare(app, false);
-            return [options, prompt](Terminal& terminal) {
-              options->has_prompt = prompt->count() > 0;
-              run(*options, terminal);
-            };
+            return [&app, options](Terminal& terminal) { run(app, *options, terminal); };
           }};
 }
 

@@ -1,45 +1,31 @@
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "report/units.h"
 
 namespace whit {
 namespace {
 
-std::atomic<int> interrupts{0};
-static_assert(std::atomic<int>::is_always_lock_free, "the signal handler relies on it");
-
-extern "C" void on_interrupt(int) {
-  if (interrupts.fetch_add(1) > 0) {
-    signal(SIGINT, SIG_DFL);
-    raise(SIGINT);
-  }
-}
-
 constexpr double sparse_seconds = 15;  // between two lines of progress where stderr is no terminal
 constexpr double recent_seconds = 60;  // whose rate says how much time is left
 
-}  // namespace
-
-void install_interrupt_handler() {
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = 0;  // no SA_RESTART: a read that waits for the user must return
-  sigaction(SIGINT, &action, nullptr);
+[[noreturn]] void fail_result(int error) {
+  if (error != EPIPE) throw Error(ErrorKind::io, "the result cannot be written", "stdout", std::strerror(error));
+  request_stop(SIGPIPE);
+  throw Error(ErrorKind::interrupted, "nobody reads the result any longer", "stdout");
 }
 
-bool interrupt_requested() noexcept { return interrupts.load() > 0; }
-void forget_interrupt() noexcept { interrupts = 0; }
+}  // namespace
 
 Terminal::Terminal(bool quiet) : quiet_(quiet), live_(!quiet && isatty(STDERR_FILENO) == 1) {}
 
@@ -59,7 +45,7 @@ void Terminal::begin(const std::string& phase, double total) {
   started_ = shown_ = Clock::now();
   recent_.assign(1, {started_, 0.0});
   if (live_) draw(false);
-  if (!live_ && !quiet_) fmt::print(stderr, "{}\n", phase_);
+  if (!live_ && !quiet_) say(phase_ + "\n");
 }
 
 void Terminal::advance(double units) {
@@ -84,7 +70,7 @@ void Terminal::note(const std::string& text) {
   if (quiet_) return;
   std::lock_guard lock(mutex_);
   erase();
-  fmt::print(stderr, "{}\n", text);
+  say(text + "\n");
   if (live_ && open_) draw(false);
 }
 
@@ -96,7 +82,7 @@ void Terminal::end() {
 }
 
 void Terminal::check_interrupt() {
-  if (interrupt_requested()) throw Error(ErrorKind::interrupted, "stopped by Ctrl-C");
+  if (interrupt_requested()) throw Error(ErrorKind::interrupted, stop_text());
 }
 
 void Terminal::erase() {
@@ -132,26 +118,33 @@ void Terminal::draw(bool last) {
   }
   if (live_) {
     std::fputs("\r\x1b[K", stderr);
-    std::fputs(line.c_str(), stderr);
-    if (last) std::fputc('\n', stderr);
-    std::fflush(stderr);
+    say(last ? line + "\n" : line);
     drawn_ = !last;
   } else {
-    fmt::print(stderr, "{}\n", line);
+    say(line + "\n");
     spoke_ = true;
   }
 }
 
 void write_result(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
-    throw Error(ErrorKind::io, "the result cannot be written", "stdout", std::strerror(errno));
+  const auto write = [](std::string_view bytes) {
+    if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) fail_result(errno);
+  };
+  if (isatty(STDOUT_FILENO) == 1)
+    write(printable(text));
+  else
+    write(text);
 }
 
 void write_json(const Json& json) { write_result(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
 
 void finish_results() {
-  if (std::fflush(stdout) != 0)
-    throw Error(ErrorKind::io, "the result cannot be written", "stdout", std::strerror(errno));
+  if (std::fflush(stdout) != 0) fail_result(errno);
+}
+
+void say(std::string_view text) {
+  std::fputs(printable(text).c_str(), stderr);
+  std::fflush(stderr);
 }
 
 }  // namespace whit

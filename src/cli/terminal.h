@@ -1,4 +1,4 @@
-// What the program says while it works, and how it is stopped.
+// What the program says: results on stdout, talk and progress on stderr. Nothing else of the program writes to either.
 #pragma once
 
 #include <chrono>
@@ -10,6 +10,7 @@
 
 #include "base/options.h"
 #include "base/progress.h"
+#include "cli/signals.h"
 
 namespace whit {
 
@@ -41,14 +42,12 @@ class Terminal final : public Progress {
   std::deque<std::pair<Clock::time_point, double>> recent_;  // when so much was done
 };
 
-// The first Ctrl-C sets a flag that check_interrupt() turns into ErrorKind::interrupted; the second one kills.
-void install_interrupt_handler();
-bool interrupt_requested() noexcept;
-void forget_interrupt() noexcept;
-
-// Results. A stdout that cannot be written (full disk) is ErrorKind::io.
+// Results, as bytes; what would act on a terminal is shown escaped where stdout is one (printable.h). A stdout that
+// cannot be written (full disk) is ErrorKind::io; one that nobody reads any longer is ErrorKind::interrupted.
 void write_result(std::string_view text);
 void write_json(const Json& json);  // with a newline; what is not finite becomes null, broken UTF-8 U+FFFD
 void finish_results();              // flushes
+// Talk on stderr, always escaped. It is lost where stderr cannot be written.
+void say(std::string_view text);
 
 }  // namespace whit

@@ -6,7 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "base/output.h"
 #include "cli/verbs.h"
+#include "data/text.h"
 #include "model/torch/device.h"
 #include "pipeline/recipe.h"
 #include "report/units.h"
@@ -74,10 +76,17 @@ VerbBody declare_tune(CLI::App& app) {
   app.add_flag("--json", o->json, "result as JSON on stdout");
   return [o](Terminal& terminal) {
     TuneRequest& request = o->request;
+    std::string& data = request.options.data;
+    if (data == "-") data = "/dev/stdin";
+    if (data == "self+-") data = "self+/dev/stdin";
+    const std::string file = data == "self" || data == "novels" ? "" : data.substr(data.starts_with("self+") ? 5 : 0);
+    const std::filesystem::path inputs[] = {request.model, request.against, file == "novels" ? "" : file};
+    check_output(request.output, request.force || request.dry_run, inputs);
     if (!o->tokens.empty()) request.options.tokens = parse_tokens(o->tokens, "--train-tokens");
     if (!o->text_tokens.empty()) request.options.text_tokens = parse_tokens(o->text_tokens, "--text-tokens");
     if ((request.options.tokens > 0) == (request.minutes > 0))
       throw Error(ErrorKind::usage, "how long shall it train?", "whit tune", {}, "--minutes 30 or --train-tokens 5M");
+    if (!file.empty() && file != "novels") read_text(file);
     if (request.against.empty() && request.options.data.starts_with("self"))
       throw Error(ErrorKind::usage, "without the original there is nothing to learn from its own text", "--data self", {},
                   "--against ORIGINAL, or --data FILE for the next tokens of a text of yours");

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/names.h"
+#include "cli/meanings.h"
 
 namespace whit {
 
@@ -25,6 +29,18 @@ const std::vector<Verb>& verbs() {
 #endif
   };
   return table;
+}
+
+bool given(const CLI::App& app, const char* option) {
+  const CLI::Option* found = app.get_option_no_throw(option);
+  return found && found->count() > 0;
+}
+
+void refuse_without_effect(const CLI::App& app, std::initializer_list<const char*> options, const std::string& why) {
+  for (const char* option : options)
+    if (given(app, option))
+      throw Error(ErrorKind::usage, "an option that would do nothing", option, why,
+                  fmt::format("leave out {}", option));
 }
 
 namespace {
@@ -50,41 +66,72 @@ const Verb& find_verb(const std::string& name) {
     }
     if (verb.declare) known.push_back(verb.name);
   }
-  throw Error(ErrorKind::usage, "unknown verb", "whit", name, suggest_name(name, known));
+  throw Error(ErrorKind::usage, "unknown verb", "whit", name, verb_hint(name, known));
 }
 
-// CLI11 names what it did not understand; the nearest option of the verb is the help.
-[[noreturn]] void unknown_option(const CLI::App& app, const std::string& verb) {
-  std::vector<std::string> known;
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-    for (const std::string& name : option->get_snames()) known.push_back("-" + name);
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
   }
-  const std::vector<std::string> rest = app.remaining();
-  const std::string found = rest.empty() ? std::string() : rest.front();
-  if (found.rfind("-", 0) != 0)
-    throw Error(ErrorKind::usage, "an argument too many", "whit " + verb, found, "whit " + verb + " --help");
-  const std::string name = found.substr(0, found.find('='));
-  throw Error(ErrorKind::usage, "unknown option", "whit " + verb, found, suggest_name(name, known));
+  return names;
 }
 
-// Names inside files are hostile: control characters never reach the terminal.
-std::string printable(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f)
-      out += fmt::format("\\x{:02x}", byte);
-    else
-      out += c;
+[[noreturn]] void unknown_option(const CLI::App& app, const std::string& verb, const std::string& found) {
+  const std::string name = found.substr(0, found.find('='));
+  throw Error(ErrorKind::usage, "unknown option", "whit " + verb, found, option_hint(verb, name, option_names(app)));
+}
+
+// What CLI11 would read as something else than was meant: -temp 0 as -t emp, --text= as --text with the next word.
+void check_words(const CLI::App& app, const std::string& verb, const std::vector<std::string>& words) {
+  const std::vector<std::string> known = option_names(app);
+  for (size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+    const std::string& word = words[i];
+    if (word.size() < 2 || word[0] != '-') continue;
+    const size_t sign = word.find('=');
+    const std::string name = word.substr(0, sign);
+    if (means_something_else(name, known)) unknown_option(app, verb, word);
+    const CLI::Option* option = app.get_option_no_throw(word[1] == '-' ? name : name.substr(0, 2));
+    if (!option || option->get_items_expected_max() == 0) continue;
+    if (sign + 1 == word.size())
+      throw Error(ErrorKind::usage, "an option without its value", "whit " + verb, word, "whit " + verb + " --help");
+    if (word == name && (word[1] == '-' || word.size() == 2))
+      ++i;  // the next word is its value, whatever that looks like
   }
-  return out;
+}
+
+// An empty name, which a script's empty variable leaves, is never what was meant; an empty text may be.
+void check_values(const CLI::App& app, const std::string& verb) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::vector<std::string>& values = option->results();
+    const std::string name = option->get_name();
+    const bool text =
+        name == "--prompt" || name == "--system" || name == "--tokenize" || name == "--title" || name == "--note";
+    if (!text && std::find(values.begin(), values.end(), "") != values.end())
+      throw Error(ErrorKind::usage, "an empty value", "whit " + verb + ": " + name, {},
+                  "leave the option out, or give a value");
+  }
+}
+
+void check_rest(const CLI::App& app, const std::string& verb) {
+  bool only_arguments = false;  // behind --
+  for (const std::string& word : app.remaining()) {
+    if (!only_arguments && word == "--") {
+      only_arguments = true;
+      continue;
+    }
+    if (!only_arguments && word.size() > 1 && word[0] == '-') unknown_option(app, verb, word);
+    throw Error(ErrorKind::usage, "an argument too many", "whit " + verb, word,
+                argument_hint(verb, word, option_names(app)));
+  }
 }
 
 int fail(const Error& error) {
   std::fflush(stdout);
-  fmt::print(stderr, "error: {}\n", printable(error.what()));
-  return error.exit_code();
+  const bool stopped = error.kind() == ErrorKind::interrupted && stop_signal() != 0;
+  if (!stopped || stop_signal() != SIGPIPE) say(std::string("error: ") + error.what() + "\n");
+  return stopped ? 128 + stop_signal() : error.exit_code();
 }
 
 void run_verb_of(const std::vector<std::string>& arguments) {
@@ -95,6 +142,7 @@ void run_verb_of(const std::vector<std::string>& arguments) {
   bool quiet = false;
   app.add_flag("--quiet,-q", quiet, "no talk and no progress on stderr, errors only");
   const VerbBody body = verb.declare(app);
+  check_words(app, verb.name, {arguments.begin() + 1, arguments.end()});
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend() - 1);
   try {
     app.parse(reversed);
@@ -103,10 +151,11 @@ void run_verb_of(const std::vector<std::string>& arguments) {
     return;
   } catch (const CLI::ParseError& error) {
     // An unknown option is the likelier reason for anything that is missing, so it is told first.
-    if (!app.remaining().empty()) unknown_option(app, verb.name);
+    check_rest(app, verb.name);
     throw Error(ErrorKind::usage, error.what(), "whit " + verb.name, {}, "whit " + verb.name + " --help");
   }
-  if (!app.remaining().empty()) unknown_option(app, verb.name);
+  check_rest(app, verb.name);
+  check_values(app, verb.name);
   Terminal terminal(quiet);
   body(terminal);
 }
@@ -116,7 +165,7 @@ void run_verb_of(const std::vector<std::string>& arguments) {
 int run_program(int argc, const char* const* argv) {
   try {
     return_freed_memory_at_once();
-    install_interrupt_handler();
+    install_signal_handlers();
     std::vector<std::string> arguments(argv + 1, argv + argc);
     if (!arguments.empty() && arguments.front() == "help") {
       arguments.erase(arguments.begin());
@@ -140,6 +189,11 @@ int run_program(int argc, const char* const* argv) {
   } catch (const std::bad_alloc&) {
     return fail(
         Error(ErrorKind::budget, "out of memory", {}, {}, "free some memory, or use a smaller model or context"));
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(Error(ErrorKind::io, "a file or folder cannot be used", {}, error.what(), "check path and permissions"));
+  } catch (const std::system_error& error) {
+    return fail(Error(ErrorKind::budget, "the system refuses what whit needs", {}, error.what(),
+                      "look at the limits on threads, memory and open files (`ulimit -a`)"));
   } catch (const std::exception& error) {
     return fail(Error(ErrorKind::internal, "an unexpected failure inside whit", {}, error.what(),
                       "this is a bug: please report the command"));

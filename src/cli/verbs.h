@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,11 @@ Verb methods_verb();
 #endif
 
 const std::vector<Verb>& verbs();
+
+// Whether the option stands on the command line. For use in a body.
+bool given(const CLI::App& app, const char* option);
+// ErrorKind::usage where one of `options` is given: it would do nothing, and `why` says why.
+void refuse_without_effect(const CLI::App& app, std::initializer_list<const char*> options, const std::string& why);
 
 // The whole program: picks the verb, parses, runs, and turns an Error into its message on stderr and its exit code.
 int run_program(int argc, const char* const* argv);

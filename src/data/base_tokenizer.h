@@ -19,8 +19,15 @@ class BaseTokenizer : public Tokenizer {
   size_t vocabulary() const noexcept final { return parts_.tokens.size(); }
   int32_t bos() const noexcept final { return parts_.front.empty() ? -1 : parts_.front.front(); }
   std::vector<int32_t> ends() const final { return parts_.ends; }
+  std::vector<std::string> stop_strings() const final { return parts_.stop_strings; }
+  std::vector<std::string> notes() const final { return parts_.notes; }
   bool is_special(int32_t id) const noexcept final;
-  std::string chat_template() const final { return parts_.chat_template; }
+  std::string chat_template() const final {
+    const auto found = parts_.chat_templates.find("default");
+    return found == parts_.chat_templates.end() ? std::string() : found->second;
+  }
+  std::map<std::string, std::string> chat_templates() const final { return parts_.chat_templates; }
+  std::map<std::string, std::string> special_tokens() const final { return parts_.special_tokens; }
   std::string piece(int32_t id) const final;
 
  protected:

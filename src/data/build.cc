@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <array>
+#include <iterator>
+#include <set>
 
 #include "base/error.h"
 #include "data/base_tokenizer.h"
@@ -17,17 +18,31 @@ int byte_token_value(std::string_view token) noexcept {
   return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
-void add_known_ends(TokenizerParts& parts) {
-  constexpr std::array<std::string_view, 9> names = {"<|eot_id|>",    "<|im_end|>",      "<|end|>",
-                                                     "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>",
-                                                     "<|eom_id|>",    "<|end_of_turn|>", "</s>"};
-  for (const int32_t id : {parts.eos, parts.eot})
-    if (id >= 0) parts.ends.push_back(id);
+bool is_known_end(std::string_view token) noexcept {
+  constexpr std::string_view kNames[] = {
+      "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+      "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<|end_of_turn|>",
+      "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~[",
+      // What stands between files of code, and what fills up.
+      "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
+      "<REPO>", "<reponame>", "<|file_sep|>"};
+  return std::find(std::begin(kNames), std::end(kNames), token) != std::end(kNames);
+}
+
+std::vector<int32_t> all_ends(const TokenizerParts& parts) {
+  std::set<std::string_view> there;
   for (const AddedToken& token : parts.added)
-    if (token.special && std::find(names.begin(), names.end(), token.content) != names.end())
-      parts.ends.push_back(token.id);
-  std::sort(parts.ends.begin(), parts.ends.end());
-  parts.ends.erase(std::unique(parts.ends.begin(), parts.ends.end()), parts.ends.end());
+    if (token.special && is_known_end(token.content)) there.insert(token.content);
+  // Where messages have several parts, <|end|> ends a part; and </s> is text beside <|tool_response>.
+  const bool calls = there.contains("<|call|>") || there.contains("<|calls|>");
+  if (calls && (there.contains("<|return|>") || there.contains("<|flush|>"))) there.erase("<|end|>");
+  if (there.contains("<|tool_response>")) there.erase("</s>");
+  std::set<int32_t> ends(parts.ends.begin(), parts.ends.end());
+  for (const AddedToken& token : parts.added)
+    if (token.special && there.contains(token.content)) ends.insert(token.id);
+  for (const int32_t id : {parts.eos, parts.eot})
+    if (id >= 0) ends.insert(id);
+  return {ends.begin(), ends.end()};
 }
 
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts) {
@@ -43,9 +58,8 @@ std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts) {
   check(parts.eot, "EOT", -1);
   for (const int32_t id : parts.front) check(id, "token before the text", 0);
   for (const int32_t id : parts.back) check(id, "token after the text", 0);
-  for (const int32_t id : parts.ends) check(id, "token that ends an answer", 0);
   for (const AddedToken& token : parts.added) check(token.id, "added token", 0);
-  add_known_ends(parts);
+  parts.ends = all_ends(parts);
   if (parts.model == TokenizerModel::byte_level) return make_byte_level_tokenizer(std::move(parts));
   return make_sentencepiece_tokenizer(std::move(parts));
 }
@@ -56,8 +70,16 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata) {
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files) {
   return build_tokenizer(tokenizer_parts(files));
 }
-KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows) {
-  return tokenizer_keys(tokenizer_parts(files), rows);
+KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows,
+                             std::vector<std::string>* notes) {
+  TokenizerParts parts = tokenizer_parts(files);
+  const size_t tokens = parts.tokens.size();
+  if (notes) *notes = parts.notes;
+  if (notes && tokens > rows)
+    notes->push_back("the tokenizer has " + std::to_string(tokens) + " tokens and the embedding " +
+                     std::to_string(rows) + " rows: the tokens from " + parts.tokens[rows] +
+                     " on are left out, no model can say or hear them");
+  return tokenizer_keys(std::move(parts), rows);
 }
 
 }  // namespace whit

@@ -2,7 +2,7 @@
 #include "data/base_tokenizer.h"
 #include "data/decoders/byte_level.h"
 #include "data/models/bpe.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/split.h"
 #include "data/unicode.h"
 
 namespace whit {
@@ -13,17 +13,18 @@ class ByteLevelTokenizer final : public BaseTokenizer {
   explicit ByteLevelTokenizer(TokenizerParts parts);
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   std::string kind() const override {
-    return "byte-level BPE, " + parts_.pre + ", " + std::to_string(vocabulary()) + " tokens";
+    return "byte-level BPE, " + (parts_.pre.empty() ? "a pattern of its own" : parts_.pre) + ", " +
+           std::to_string(vocabulary()) + " tokens";
   }
 
  private:
   void encode_stretch(std::string_view text, Run& run) const override;
   void encode_text(std::string_view text, Run& run) const;
-  void encode_pieces(std::string_view text, std::span<const Splitter> steps, Run& run) const;
+  void encode_pieces(std::string_view text, std::span<const Split> splits, Run& run) const;
   void encode_piece(std::string_view piece, Run& run) const;
   void merge_piece(std::string_view piece, std::vector<int32_t>& ids) const;
 
-  std::span<const Splitter> steps_;
+  std::vector<Split> splits_;
   Bpe bpe_;
   AddedTokens normalized_added_;  // looked for after the others
   int32_t byte_ids_[256];
@@ -32,7 +33,7 @@ class ByteLevelTokenizer final : public BaseTokenizer {
 
 ByteLevelTokenizer::ByteLevelTokenizer(TokenizerParts parts)
     : BaseTokenizer(std::move(parts)),
-      steps_(pre_tokenizer_by_name(parts_.pre).steps),
+      splits_(parts_.splits.begin(), parts_.splits.end()),
       bpe_(parts_.merges),
       normalized_added_({}) {
   std::vector<AddedToken> added = normalized_added([](std::string_view content) { return std::string(content); });
@@ -63,17 +64,24 @@ void ByteLevelTokenizer::encode_stretch(std::string_view text, Run& run) const {
 void ByteLevelTokenizer::encode_text(std::string_view text, Run& run) const {
   if (parts_.space_prefix != SpacePrefix::never && text[0] != ' ')
     text = run.buffers.emplace_back(" " + std::string(text));
-  encode_pieces(text, steps_, run);
+  encode_pieces(text, splits_, run);
 }
 
-void ByteLevelTokenizer::encode_pieces(std::string_view text, std::span<const Splitter> steps, Run& run) const {
-  while (!text.empty()) {
-    const std::string_view piece = text.substr(0, steps[0](text));
-    text.remove_prefix(piece.size());
-    if (steps.size() > 1)
-      encode_pieces(piece, steps.subspan(1), run);
-    else
-      encode_piece(piece, run);
+void ByteLevelTokenizer::encode_pieces(std::string_view text, std::span<const Split> splits, Run& run) const {
+  if (splits.empty()) return encode_piece(text, run);
+  const Split& split = splits.front();
+  const auto rest = splits.subspan(1);
+  if (split.puts_space()) {
+    if (text[0] != ' ') text = run.buffers.emplace_back(" " + std::string(text));
+    encode_pieces(text, rest, run);
+  } else if (const Splitter splitter = split.splitter()) {
+    while (!text.empty()) {
+      const std::string_view piece = text.substr(0, splitter(text));
+      text.remove_prefix(piece.size());
+      encode_pieces(piece, rest, run);
+    }
+  } else {
+    for (const auto& [begin, end] : split.pieces(text)) encode_pieces(text.substr(begin, end - begin), rest, run);
   }
 }
 

@@ -1,12 +1,15 @@
 // Tokenizers in GGUF metadata. Keys of our own (tokenizer.whit.*) say what ggml's keys cannot; they are written only
 // where a tokenizer.json needs them, and other engines skip them.
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/names.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
+#include "data/pre_tokenizers/names.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
@@ -22,13 +25,19 @@ constexpr char kBos[] = "tokenizer.ggml.bos_token_id";
 constexpr char kEos[] = "tokenizer.ggml.eos_token_id";
 constexpr char kEot[] = "tokenizer.ggml.eot_token_id";
 constexpr char kEom[] = "tokenizer.ggml.eom_token_id";
+constexpr char kEnds[] = "tokenizer.ggml.eos_token_ids";  // Ollama's: i32 array
+// What llama.cpp takes for ends besides: fillers and what stands between files of code.
+constexpr const char* kCodeEnds[] = {"tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id",
+                                     "tokenizer.ggml.fim_sep_token_id"};
 constexpr char kUnknown[] = "tokenizer.ggml.unknown_token_id";
 constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
 constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
 constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
 constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
-constexpr char kChatTemplate[] = "tokenizer.chat_template";
+constexpr char kChatTemplate[] = "tokenizer.chat_template";    // the default one; .NAME: the others
+constexpr char kChatTemplates[] = "tokenizer.chat_templates";  // string array, names of the others
 // Ours.
+constexpr char kPreTokenizer[] = "tokenizer.whit.pre_tokenizer";    // string, as tokenizer.json has it: see kUnnamed
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
 constexpr char kForm[] = "tokenizer.whit.unicode_form";             // string, see kFormNames
 constexpr char kSpacePrefix[] = "tokenizer.whit.space_prefix";      // string, see kPrefixNames
@@ -36,6 +45,11 @@ constexpr char kStripSpace[] = "tokenizer.whit.strip_first_space";  // bool
 constexpr char kFuseUnknown[] = "tokenizer.whit.fuse_unknown";      // bool
 constexpr char kAddedIds[] = "tokenizer.whit.added_ids";            // i32 array: replaces what token types say
 constexpr char kAddedFlags[] = "tokenizer.whit.added_flags";        // i32 array as long
+constexpr char kStops[] = "tokenizer.whit.stop_strings";            // string array
+
+// What tokenizer.ggml.pre says where no name stands for the steps, which kPreTokenizer then has. No program knows it:
+// to refuse the file is right, to cut the text in another way is not.
+constexpr char kUnnamed[] = "whit-pattern";
 
 // Values of a key, by name.
 template <class Value>
@@ -135,12 +149,55 @@ std::vector<Merge> read_merges(const std::vector<std::string>& rows, const std::
   return merges;
 }
 
-// Phi-3's special tokens swallow the white space after them. ggml's keys cannot say so: engines go by the model's name.
-bool is_phi3(const KeyValues& metadata) {
-  std::string name = metadata.string("general.name", "");
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+void read_splits(const KeyValues& metadata, TokenizerParts& parts) {
+  if (metadata.has(kPreTokenizer)) {
+    parts.splits = read_pre_tokenizer(parse_json(metadata.string(kPreTokenizer), kPreTokenizer));
+    parts.notes.push_back(kUnnamedPattern);
+    return;
+  }
+  parts.pre = metadata.string(kPre, "");
+  if (parts.pre.empty()) {
+    parts.pre = "default";
+    parts.notes.push_back(
+        "the file does not say which pre-tokenizer its tokenizer has (tokenizer.ggml.pre): read as \"default\", as "
+        "other "
+        "programs do; ids are wrong where the model was trained with another");
+  }
+  parts.splits = split_steps(pre_tokenizer_by_name(parts.pre));
+}
+
+// Phi-3's special tokens swallow the white space after them, which ggml's keys cannot say. It is the one model of this
+// architecture with a SentencePiece tokenizer and these tokens (Phi-4 mini has a byte-level one).
+bool has_phi3_tokens(const TokenizerParts& parts) {
+  constexpr std::string_view kTurns[] = {"<|user|>", "<|assistant|>", "<|end|>"};
+  return parts.model == TokenizerModel::sentencepiece &&
+         std::all_of(std::begin(kTurns), std::end(kTurns), [&](std::string_view turn) {
+           return std::find(parts.tokens.begin(), parts.tokens.end(), turn) != parts.tokens.end();
+         });
+}
+
+bool is_phi3(const KeyValues& metadata, const TokenizerParts& parts) {
+  return metadata.string("whit.base_architecture", metadata.string("general.architecture", "")) == "phi3" &&
+         has_phi3_tokens(parts);
+}
+
+std::vector<int32_t> read_ends(const KeyValues& metadata) {
+  std::vector<int32_t> ends;
+  const auto add = [&](auto id) {
+    if (id >= 0 && static_cast<uint64_t>(id) <= static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+      ends.push_back(static_cast<int32_t>(id));
+    else
+      throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", kEnds, std::to_string(id));
+  };
+  if (const Value* value = metadata.find(kEnds); value && std::holds_alternative<std::vector<uint32_t>>(*value)) {
+    for (const uint32_t id : *metadata.array<uint32_t>(kEnds)) add(int64_t{id});
+  } else if (value) {
+    for (const int32_t id : *metadata.array<int32_t>(kEnds)) add(id);
+  }
+  if (const int32_t eom = token_id(metadata, kEom); eom >= 0) ends.push_back(eom);
+  for (const char* key : kCodeEnds)
+    if (const int32_t id = token_id(metadata, key); id >= 0) ends.push_back(id);
+  return ends;
 }
 
 void read_added(const KeyValues& metadata, TokenizerParts& parts) {
@@ -157,9 +214,12 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
     }
     return;
   }
-  const bool phi3 = is_phi3(metadata);
+  const bool phi3 = is_phi3(metadata, parts);
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
-    const TokenType type = parts.types[id];
+    TokenType& type = parts.types[id];
+    // Converters that knew no better left them normal: llama.cpp takes them for control tokens by their text.
+    if ((type == TokenType::normal || type == TokenType::user_defined) && is_known_end(parts.tokens[id]))
+      type = TokenType::control;
     if (type != TokenType::control && type != TokenType::unknown && type != TokenType::user_defined) continue;
     AddedToken token;
     token.id = static_cast<int32_t>(id);
@@ -171,6 +231,21 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
   }
 }
 
+// Chat templates, and the special tokens that they read by name.
+void read_chat(const KeyValues& metadata, TokenizerParts& parts) {
+  if (const std::string jinja = metadata.string(kChatTemplate, ""); !jinja.empty()) parts.chat_templates["default"] = jinja;
+  if (const auto* names = metadata.array<std::string>(kChatTemplates))
+    for (const std::string& name : *names)
+      parts.chat_templates[name] = metadata.string(std::string(kChatTemplate) + "." + name);
+  const std::pair<const char*, int32_t> tokens[] = {{"bos_token", parts.bos},
+                                                    {"eos_token", parts.eos},
+                                                    {"unk_token", parts.unknown},
+                                                    {"pad_token", parts.padding}};
+  for (const auto& [name, id] : tokens)
+    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size())
+      parts.special_tokens[name] = parts.tokens[static_cast<size_t>(id)];
+}
+
 }  // namespace
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata) {
@@ -178,10 +253,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   const std::string& model = metadata.string(kModel);
   if (model == "gpt2") {
     parts.model = TokenizerModel::byte_level;
-    if (!metadata.has(kPre))
-      throw Error(ErrorKind::input, "the file does not say which pre-tokenizer its tokenizer has", kPre, "absent",
-                  "make the file again with a current converter");
-    parts.pre = metadata.string(kPre);
+    read_splits(metadata, parts);
   } else if (model == "llama") {
     parts.model = TokenizerModel::sentencepiece;
   } else {
@@ -213,7 +285,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   read_added(metadata, parts);
 
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
-  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
+  const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   parts.unknown = token_id(metadata, kUnknown);
   parts.bos = token_id(metadata, kBos);
   parts.eos = token_id(metadata, kEos);
@@ -232,26 +304,50 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   parts.space_prefix = named(metadata, kSpacePrefix, kPrefixNames, parts.space_prefix);
   parts.form = named(metadata, kForm, kFormNames, defaults.form);
   parts.ignore_merges = metadata.boolean(kIgnoreMerges, defaults.ignore_merges);
-  if (const int32_t eom = token_id(metadata, kEom); eom >= 0) parts.ends.push_back(eom);
+  parts.ends = read_ends(metadata);
+  if (const auto* stops = metadata.array<std::string>(kStops)) parts.stop_strings = *stops;
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
-  parts.chat_template = metadata.string(kChatTemplate, "");
+  read_chat(metadata, parts);
   return parts;
 }
 
-KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
+namespace {
+
+// Leaves out the tokens that an embedding of `rows` rows does not have: no model can say or hear them.
+void leave_out_past(uint64_t rows, TokenizerParts& parts) {
+  const auto past = [&](int32_t id) { return id >= 0 && static_cast<uint64_t>(id) >= rows; };
+  std::erase_if(parts.ends, past);
+  if (parts.tokens.size() <= rows) return;
+  for (const auto* ends : {&parts.front, &parts.back})
+    for (const int32_t id : *ends)
+      if (past(id))
+        throw Error(ErrorKind::input, "a token that is put around every text has no row in the embedding",
+                    parts.tokens[static_cast<size_t>(id)], std::to_string(id), std::to_string(rows) + " rows");
+  parts.tokens.resize(rows);
+  parts.types.resize(rows);
+  if (!parts.scores.empty()) parts.scores.resize(rows);
+  std::erase_if(parts.merges,
+                [&](const Merge& merge) { return past(merge.left) || past(merge.right) || past(merge.result); });
+  std::erase_if(parts.added, [&](const AddedToken& token) { return past(token.id); });
+  for (int32_t* id : {&parts.unknown, &parts.bos, &parts.eos, &parts.eot, &parts.padding})
+    if (past(*id)) *id = -1;
+}
+
+}  // namespace
+
+KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
+  leave_out_past(rows, parts);
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
   const size_t known = parts.tokens.size();
-  if (rows < known)
-    throw Error(ErrorKind::input, "the embedding has fewer rows than the tokenizer has tokens", "",
-                std::to_string(rows) + " rows, " + std::to_string(known) + " tokens");
   if (parts.front.size() > 1 || parts.back.size() > 1 || (!parts.front.empty() && parts.front[0] != parts.bos) ||
       (!parts.back.empty() && parts.back[0] != parts.eos))
     throw Error(ErrorKind::input, "GGUF can say only that BOS is put before a text and EOS after it", "post_processor");
 
   KeyValues keys;
   keys.set(kModel, std::string(sentencepiece ? "llama" : "gpt2"));
-  keys.set(kPre, sentencepiece ? std::string("default") : parts.pre);
+  keys.set(kPre, sentencepiece ? std::string("default") : parts.pre.empty() ? std::string(kUnnamed) : parts.pre);
+  if (!sentencepiece && parts.pre.empty()) keys.set(kPreTokenizer, write_pre_tokenizer(parts.splits).dump());
   std::vector<std::string> tokens = parts.tokens;
   std::vector<int32_t> types;
   for (const TokenType type : parts.types) types.push_back(static_cast<int32_t>(type));
@@ -273,9 +369,9 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   for (const Merge& merge : parts.merges) {
     const std::string &left = tokens[static_cast<size_t>(merge.left)],
                       &right = tokens[static_cast<size_t>(merge.right)];
-    if (left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
-      throw Error(ErrorKind::input, "GGUF cannot hold a merge of tokens with spaces", kMerges, left + " + " + right);
-    merges.push_back(left + " " + right);
+    // No text reaches a merge with a space: it has become a mark or a letter before.
+    if (left.find(' ') == std::string::npos && right.find(' ') == std::string::npos)
+      merges.push_back(left + " " + right);
   }
   keys.set(kTokens, std::move(tokens));
   keys.set(kTypes, std::move(types));
@@ -294,9 +390,14 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   keys.set(kAddEos, !parts.back.empty());
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
                                 parts.space_prefix != SpacePrefix::never_unmarked);
-  if (!parts.chat_template.empty()) keys.set(kChatTemplate, parts.chat_template);
+  std::vector<std::string> named;
+  for (const auto& [name, jinja] : parts.chat_templates) {
+    if (name != "default") named.push_back(name);
+    keys.set(name == "default" ? kChatTemplate : std::string(kChatTemplate) + "." + name, jinja);
+  }
+  if (!named.empty()) keys.set(kChatTemplates, std::move(named));
 
-  const PreTokenizer defaults = sentencepiece ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
+  const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));
   if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))
     keys.set(kSpacePrefix, name_of(parts.space_prefix, kPrefixNames));
@@ -310,14 +411,19 @@ KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows) {
   TokenizerParts plain;  // what a reader would take the added tokens to be from the types alone
   plain.tokens = parts.tokens;
   plain.types = parts.types;
+  plain.eos = parts.eos;
+  plain.eot = parts.eot;
   read_added({}, plain);
+  if (const auto ends = all_ends(parts); ends != all_ends(plain)) keys.set(kEnds, ends);
+  if (!parts.stop_strings.empty()) keys.set(kStops, parts.stop_strings);
   const auto summary = [](const std::vector<AddedToken>& added) {
     std::vector<std::pair<int32_t, int32_t>> items;
     for (const AddedToken& token : added) items.emplace_back(token.id, flags_of(token));
     std::sort(items.begin(), items.end());
     return items;
   };
-  if (const auto items = summary(parts.added); items != summary(plain.added)) {
+  // Where a reader's view depends on the architecture, which is not known here, the flags are written too.
+  if (const auto items = summary(parts.added); items != summary(plain.added) || has_phi3_tokens(parts)) {
     std::vector<int32_t> ids, flags;
     for (const auto& [token, flag] : items) {
       ids.push_back(token);

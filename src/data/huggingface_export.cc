@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "data/normalizers/space_marks.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
@@ -16,39 +16,22 @@ namespace {
 
 using nlohmann::json;  // sorted maps: vocabularies have 10^5 keys
 
-json byte_level(bool splits) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", splits}};
-}
-
 json sequence(const char* list, json steps) { return {{"type", "Sequence"}, {list, std::move(steps)}}; }
-
-json pre_tokenizer_of(const std::string& name) {
-  const std::span<const Splitter> steps = pre_tokenizer_by_name(name).steps;
-  if (steps.size() == 1 && steps[0] == next_piece_gpt2) return byte_level(true);
-  if (steps.size() == 2 && steps[0] == next_piece_digits && steps[1] == next_piece_gpt2)
-    return sequence("pretokenizers",
-                    json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
-  for (const std::string_view pattern : {kLlama3Pattern, kQwen2Pattern, kTekkenPattern})
-    if (steps.size() == 1 && steps[0] == splitter_by_pattern(pattern))
-      return sequence("pretokenizers", json::array({{{"type", "Split"},
-                                                     {"pattern", {{"Regex", std::string(pattern)}}},
-                                                     {"behavior", "Isolated"},
-                                                     {"invert", false}},
-                                                    byte_level(false)}));
-  throw Error(ErrorKind::input, "the pre-tokenizer cannot be written as tokenizer.json", "tokenizer.ggml.pre", name);
-}
 
 json replace(const std::string& from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
 
 void add_byte_level(const TokenizerParts& parts, json& top) {
-  static const std::map<UnicodeForm, const char*> kForms = {{UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"},
-                                                            {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
+  static const std::map<UnicodeForm, const char*> kForms = {
+      {UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"}, {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
   const auto form = kForms.find(parts.form);
   top["normalizer"] = form == kForms.end() ? json() : json{{"type", form->second}};
-  top["pre_tokenizer"] = pre_tokenizer_of(parts.pre);
-  top["decoder"] = byte_level(true);
+  std::vector<SplitStep> splits = parts.splits;
+  if (parts.space_prefix != SpacePrefix::never)
+    splits.insert(splits.begin(), {{}, SplitBehavior::isolated, false, false, true});
+  top["pre_tokenizer"] = write_pre_tokenizer(splits);
+  top["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
 }
 
 void add_sentencepiece(const TokenizerParts& parts, json& top) {
@@ -69,12 +52,14 @@ void add_sentencepiece(const TokenizerParts& parts, json& top) {
   top["decoder"] = sequence("decoders", std::move(decoders));
 }
 
-// Where pairs merge by the score of what they make: every way to make a token of two, best token first.
+// Where pairs merge by the score of what they make: every way to make a token of two, best token first. A token with a
+// space (Gemma's runs of them, which are added tokens) is none that text merges to: spaces have become marks before.
 std::vector<Merge> merges_of_scores(const TokenizerParts& parts) {
   std::unordered_map<std::string_view, int32_t> ids;
   std::vector<int32_t> order;
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     if (parts.types[id] != TokenType::normal && parts.types[id] != TokenType::user_defined) continue;
+    if (parts.tokens[id].find(' ') != std::string::npos) continue;
     ids.emplace(parts.tokens[id], static_cast<int32_t>(id));
     order.push_back(static_cast<int32_t>(id));
   }
@@ -158,6 +143,12 @@ json added_tokens_of(const TokenizerParts& parts) {
 
 }  // namespace
 
+bool is_tokenizer_file(std::string_view name) noexcept {
+  constexpr std::string_view kNames[] = {"tokenizer.json",    "tokenizer_config.json",  "special_tokens_map.json",
+                                         "added_tokens.json", "generation_config.json", "chat_template.jinja"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   const TokenizerParts parts = tokenizer_parts(metadata);
   json top = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
@@ -174,9 +165,20 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
       {"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
   for (const auto& [key, id] : named)
     if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
-  if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
+  if (parts.chat_templates.size() == 1 && parts.chat_templates.contains("default")) {
+    config["chat_template"] = parts.chat_templates.at("default");
+  } else if (!parts.chat_templates.empty()) {
+    for (const auto& [name, jinja] : parts.chat_templates)
+      config["chat_template"].push_back({{"name", name}, {"template", jinja}});
+  }
   const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
-  return {{"tokenizer.json", text(top)}, {"tokenizer_config.json", text(config)}};
+  json generation = {{"eos_token_id", all_ends(parts)}};
+  if (parts.bos >= 0) generation["bos_token_id"] = parts.bos;
+  if (parts.padding >= 0) generation["pad_token_id"] = parts.padding;
+  if (!parts.stop_strings.empty()) generation["stop_strings"] = parts.stop_strings;
+  return {{"tokenizer.json", text(top)},
+          {"tokenizer_config.json", text(config)},
+          {"generation_config.json", text(generation)}};
 }
 
 }  // namespace whit

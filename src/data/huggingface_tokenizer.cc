@@ -3,69 +3,25 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/names.h"
+#include "data/huggingface_tokens.h"
 #include "data/normalizers/space_marks.h"
-#include "data/pre_tokenizers/splitter.h"
+#include "data/pre_tokenizers/json_form.h"
+#include "data/pre_tokenizers/names.h"
+#include "data/tokenizer_class.h"
+#include "data/tokenizer_json.h"
 #include "data/tokenizer_parts.h"
 
 namespace whit {
 namespace {
 
-using nlohmann::json;  // sorted maps: vocabularies have 10^5 keys
+using namespace tokenizer_json;
 
 constexpr char kFile[] = "tokenizer.json";
-
-std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  constexpr size_t kMost = 400;
-  if (text.size() > kMost) text = text.substr(0, kMost) + " ...";
-  return text;
-}
-
-[[noreturn]] void refuse(const std::string& what, const std::string& where, const json& found,
-                         const std::string& hint = {}) {
-  throw Error(ErrorKind::input, what, where, shown(found), hint);
-}
-
-const json kNull;
-
-// null where it is absent.
-const json& member(const json& object, const char* key) {
-  if (!object.is_object()) return kNull;
-  const auto found = object.find(key);
-  return found == object.end() ? kNull : *found;
-}
-
-bool boolean(const json& object, const char* key, bool fallback, const std::string& where) {
-  const json& value = member(object, key);
-  if (value.is_null()) return fallback;
-  if (!value.is_boolean()) refuse("true or false is wanted", where + "." + key, value);
-  return value.get<bool>();
-}
-
-const std::string& text_of(const json& value, const std::string& where) {
-  if (!value.is_string()) refuse("a string is wanted", where, value);
-  return value.get_ref<const std::string&>();
-}
-
-int32_t id_of(const json& value, const std::string& where) {
-  constexpr int64_t kMost = 16 << 20;  // more than any vocabulary; bounds what a hostile file can make us allocate
-  if (!value.is_number_integer()) refuse("a token id is wanted", where, value);
-  if (value.is_number_unsigned() ? value.get<uint64_t>() > static_cast<uint64_t>(kMost)
-                                 : value.get<int64_t>() < 0 || value.get<int64_t>() > kMost)
-    refuse("a token id is out of range", where, value, "0 to " + std::to_string(kMost));
-  return static_cast<int32_t>(value.get<int64_t>());
-}
-
-bool is_type(const json& step, std::string_view name) {
-  const json& type = member(step, "type");
-  return type.is_string() && type.get_ref<const std::string&>() == name;
-}
 
 // A step, or the steps of a Sequence (one level).
 std::vector<json> steps_of(const json& step, const char* list, const std::string& where) {
@@ -88,17 +44,15 @@ struct Vocabulary {
   std::unordered_map<std::string_view, int32_t> ids;
 };
 
-// model.vocab into parts.tokens; ids without a token become [PADi], unused.
-Vocabulary read_vocabulary(const json& model, const json& added, TokenizerParts& parts) {
+// model.vocab into parts.tokens; ids without a token are unused.
+Vocabulary read_vocabulary(const json& model, TokenizerParts& parts) {
   const json& vocab = member(model, "vocab");
   if (!vocab.is_object()) refuse("a table of tokens is wanted", "tokenizer.json: model.vocab", vocab);
   int64_t most = -1;
   for (const auto& [token, id] : vocab.items())
     most = std::max<int64_t>(most, id_of(id, "tokenizer.json: model.vocab"));
-  for (const json& token : added)
-    most = std::max<int64_t>(most, id_of(member(token, "id"), "tokenizer.json: added_tokens"));
   // Real vocabularies are dense; a few huge ids must not cost memory out of proportion.
-  const int64_t known = static_cast<int64_t>(vocab.size() + added.size());
+  const int64_t known = static_cast<int64_t>(vocab.size());
   if (most >= 4 * known + 65536)
     throw Error(ErrorKind::input, "the ids of the vocabulary have holes", "tokenizer.json: model.vocab",
                 "highest id " + std::to_string(most) + " of " + std::to_string(known) + " tokens");
@@ -145,7 +99,7 @@ void read_merges(const json& model, const Vocabulary& vocabulary, TokenizerParts
   }
 }
 
-void read_model(const json& model, const json& added, TokenizerParts& parts) {
+void read_model(const json& model, TokenizerParts& parts) {
   const std::string where = "tokenizer.json: model";
   if (!model.is_object()) refuse("an object is wanted", where, model);
   // Files older than the field have BPE without saying so.
@@ -163,7 +117,7 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
   parts.ignore_merges = boolean(model, "ignore_merges", false, where);
   parts.byte_fallback = boolean(model, "byte_fallback", false, where);
   parts.fuse_unknown = boolean(model, "fuse_unk", false, where);
-  const Vocabulary vocabulary = read_vocabulary(model, added, parts);
+  const Vocabulary vocabulary = read_vocabulary(model, parts);
   if (const json& unknown = member(model, "unk_token"); !unknown.is_null()) {
     const auto found = vocabulary.ids.find(text_of(unknown, where + ".unk_token"));
     if (found == vocabulary.ids.end())
@@ -171,47 +125,6 @@ void read_model(const json& model, const json& added, TokenizerParts& parts) {
     parts.unknown = found->second;
   }
   read_merges(model, vocabulary, parts);
-}
-
-void read_added(const json& list, TokenizerParts& parts) {
-  std::unordered_map<std::string, int32_t> known;
-  std::set<int32_t> listed;
-  if (!list.empty())
-    for (size_t id = 0; id < parts.tokens.size(); ++id)
-      if (parts.types[id] == TokenType::normal) known.emplace(parts.tokens[id], static_cast<int32_t>(id));
-  for (size_t index = 0; index < list.size(); ++index) {
-    const json& item = list[index];
-    const std::string where = "tokenizer.json: added_tokens[" + std::to_string(index) + "]";
-    AddedToken token;
-    token.id = id_of(member(item, "id"), where + ".id");
-    token.content = text_of(member(item, "content"), where + ".content");
-    token.single_word = boolean(item, "single_word", false, where);
-    token.lstrip = boolean(item, "lstrip", false, where);
-    token.rstrip = boolean(item, "rstrip", false, where);
-    token.normalized = boolean(item, "normalized", true, where);
-    token.special = boolean(item, "special", false, where);
-    const auto id = static_cast<size_t>(token.id);
-    if (parts.types[id] != TokenType::unused && parts.tokens[id] != token.content)
-      refuse("an added token has the id of another token", where, item, parts.tokens[id]);
-    // Hugging Face's library takes the vocabulary's id then, and numbers the tokens after it anew.
-    if (const auto other = known.find(token.content); other != known.end() && other->second != token.id)
-      refuse("an added token has another id in the vocabulary", where, item, std::to_string(other->second));
-    if (!listed.insert(token.id).second) refuse("two added tokens have the same id", where, item);
-    parts.tokens[id] = token.content;
-    const bool byte = parts.byte_fallback && byte_token_value(token.content) >= 0;
-    parts.types[id] = byte                        ? TokenType::byte
-                      : token.id == parts.unknown ? TokenType::unknown
-                      : token.special             ? TokenType::control
-                                                  : TokenType::user_defined;
-    if (!token.content.empty()) parts.added.push_back(std::move(token));
-  }
-  for (size_t id = 0; id < parts.tokens.size(); ++id) {
-    if (parts.types[id] == TokenType::unused) parts.tokens[id] = "[PAD" + std::to_string(id) + "]";
-    if (parts.types[id] == TokenType::normal && parts.byte_fallback && byte_token_value(parts.tokens[id]) >= 0)
-      parts.types[id] = TokenType::byte;
-  }
-  if (parts.unknown >= 0 && parts.types[static_cast<size_t>(parts.unknown)] == TokenType::normal)
-    parts.types[static_cast<size_t>(parts.unknown)] = TokenType::unknown;
 }
 
 // The Unicode form that a normalizer's step is, or none.
@@ -223,41 +136,6 @@ UnicodeForm unicode_form(const json& step) {
   return UnicodeForm::none;
 }
 
-// What a step of the pre-tokenizer does to the text: nothing (it maps bytes to letters), or one cut more.
-// False where it is not a known one.
-bool read_cut(const json& step, std::vector<Splitter>& cuts) {
-  const std::string where = "tokenizer.json: pre_tokenizer";
-  if (is_type(step, "ByteLevel")) {
-    if (boolean(step, "use_regex", true, where)) cuts.push_back(next_piece_gpt2);
-    return true;
-  }
-  if (is_type(step, "Digits")) {
-    cuts.push_back(boolean(step, "individual_digits", false, where) ? next_piece_digits : next_piece_numbers);
-    return true;
-  }
-  if (!is_type(step, "Split") || member(step, "behavior") != json("Isolated") || boolean(step, "invert", false, where))
-    return false;
-  const json& pattern = member(member(step, "pattern"), "Regex");
-  const Splitter cut = pattern.is_string() ? splitter_by_pattern(pattern.get_ref<const std::string&>()) : nullptr;
-  if (cut) cuts.push_back(cut);
-  return cut != nullptr;
-}
-
-// The name of the pre-tokenizer that does the same, or nullptr. A space in front is known before a lone ByteLevel only.
-const PreTokenizer* known_pre_tokenizer(const std::vector<json>& steps, UnicodeForm form, bool& prefixes) {
-  std::vector<Splitter> cuts;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (!read_cut(steps[i], cuts)) return nullptr;
-    if (is_type(steps[i], "ByteLevel") != (i + 1 == steps.size())) return nullptr;  // the last, and no other
-  }
-  if (steps.empty()) return nullptr;
-  const json& prefix = member(steps.back(), "add_prefix_space");
-  if (!prefix.is_boolean()) return nullptr;
-  prefixes = prefix.get<bool>();
-  if (prefixes && steps.size() > 1) return nullptr;
-  return pre_tokenizer_by_steps(cuts, form);
-}
-
 void read_byte_level(const json& top, TokenizerParts& parts) {
   parts.model = TokenizerModel::byte_level;
   const json& normalizer = member(top, "normalizer");
@@ -267,17 +145,16 @@ void read_byte_level(const json& top, TokenizerParts& parts) {
     refuse("the tokenizer's normalizer is not a known one", "tokenizer.json: normalizer", normalizer,
            "none, or one of NFC, NFD, NFKC, NFKD");
   const json& pre = member(top, "pre_tokenizer");
-  bool prefixes = false;
-  const PreTokenizer* known =
-      known_pre_tokenizer(steps_of(pre, "pretokenizers", "tokenizer.json: pre_tokenizer"), parts.form, prefixes);
-  if (!known) {
-    std::string names;
-    for (const std::string& each : pre_tokenizer_names()) names += (names.empty() ? "" : ", ") + each;
-    refuse("the tokenizer's pre-tokenizer is not a known one", "tokenizer.json: pre_tokenizer", pre,
-           "patterns are compared exactly; known: " + names);
+  parts.splits = read_pre_tokenizer(pre);
+  // A space in front of the whole stretch has a field of its own.
+  if (!parts.splits.empty() && parts.splits.front().puts_space) {
+    parts.space_prefix = SpacePrefix::always_unmarked;
+    parts.splits.erase(parts.splits.begin());
   }
-  parts.pre = known->name;
-  if (prefixes) parts.space_prefix = SpacePrefix::always_unmarked;
+  if (const PreTokenizer* known = pre_tokenizer_by_steps(parts.splits, parts.form, parts.ignore_merges))
+    parts.pre = known->name;
+  else
+    parts.notes.push_back(kUnnamedPattern);
   const json& decoder = member(top, "decoder");
   const auto decoders = steps_of(decoder, "decoders", "tokenizer.json: decoder");
   if (decoders.size() != 1 || !is_type(decoders[0], "ByteLevel"))
@@ -371,75 +248,27 @@ void read_post_processor(const json& top, TokenizerParts& parts) {
   }
 }
 
-// A token named by a string or by an object with `content`; -1 where there is none of that name.
-int32_t named_token(const json& config, const char* key, const TokenizerParts& parts) {
-  const json* value = &member(config, key);
-  if (value->is_object()) value = &member(*value, "content");
-  if (!value->is_string()) return -1;
-  const auto& name = value->get_ref<const std::string&>();
-  const auto found = std::find_if(parts.added.begin(), parts.added.end(),
-                                  [&](const AddedToken& token) { return token.content == name; });
-  return found == parts.added.end() ? -1 : found->id;
-}
-
-std::vector<int32_t> ids_under(const json& config, const char* key, const std::string& file, size_t tokens) {
-  const json& value = member(config, key);
-  std::vector<int32_t> ids;
-  const auto add = [&](const json& id) {
-    const int32_t number = id_of(id, file + ": " + key);
-    if (static_cast<size_t>(number) < tokens)
-      ids.push_back(number);  // a padded embedding may know more than the tokenizer
-  };
-  if (value.is_array()) {
-    for (const json& id : value) add(id);
-  } else if (!value.is_null()) {
-    add(value);
+// One template or several by name, in tokenizer_config.json, or files of their own, which outdo it.
+std::map<std::string, std::string> chat_templates_in(const json& config,
+                                                     const std::map<std::string, std::string>& files) {
+  constexpr std::string_view kFolder = "additional_chat_templates/", kEnd = ".jinja";
+  std::map<std::string, std::string> found;
+  for (const auto& [name, text] : files) {
+    if (name == "chat_template.jinja") found["default"] = text;
+    if (name.starts_with(kFolder) && name.ends_with(kEnd))
+      found[name.substr(kFolder.size(), name.size() - kFolder.size() - kEnd.size())] = text;
   }
-  return ids;
-}
-
-std::string chat_template_in(const json& config, const std::string& file) {
   const json& value = member(config, "chat_template");
-  if (value.is_null()) return {};
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) refuse("a chat template is a string or a list", file + ": chat_template", value);
-  // Several by name: the default one.
-  for (const json& item : value)
-    if (member(item, "name") == json("default") && member(item, "template").is_string())
-      return member(item, "template").get<std::string>();
-  return {};
-}
-
-// What the files beside tokenizer.json say: BOS, EOS, ends of answers, the chat template.
-void read_side_files(const std::map<std::string, std::string>& files, TokenizerParts& parts) {
-  const auto file = [&](const char* name) {
-    const auto found = files.find(name);
-    return found == files.end() ? json() : parse_json(found->second, name);
-  };
-  const json tokenizer = file("tokenizer_config.json"), map = file("special_tokens_map.json"),
-             generation = file("generation_config.json"), model = file("config.json");
-  for (const json* config : {&tokenizer, &map}) {
-    if (parts.bos < 0) parts.bos = named_token(*config, "bos_token", parts);
-    if (parts.eos < 0) parts.eos = named_token(*config, "eos_token", parts);
-    if (parts.padding < 0) parts.padding = named_token(*config, "pad_token", parts);
+  if (!found.empty() || value.is_null()) return found;
+  if (value.is_string()) return {{"default", value.get<std::string>()}};
+  const std::string where = "tokenizer_config.json: chat_template";
+  if (!value.is_array()) refuse("a chat template is a string or a list", where, value);
+  for (const json& item : value) {
+    const json &name = member(item, "name"), &text = member(item, "template");
+    if (!name.is_string() || !text.is_string()) refuse("a chat template of a list has a name and a text", where, item);
+    found[name.get<std::string>()] = text.get<std::string>();
   }
-  if (!parts.front.empty()) parts.bos = parts.front[0];
-  if (!parts.back.empty()) parts.eos = parts.back.back();
-  const std::pair<const json*, const char*> configs[] = {{&generation, "generation_config.json"},
-                                                         {&model, "config.json"}};
-  for (const auto& [config, name] : configs) {
-    const auto ends = ids_under(*config, "eos_token_id", name, parts.tokens.size());
-    parts.ends.insert(parts.ends.end(), ends.begin(), ends.end());
-    if (parts.eos < 0 && !ends.empty()) parts.eos = ends[0];
-    const auto begins = ids_under(*config, "bos_token_id", name, parts.tokens.size());
-    if (parts.bos < 0 && !begins.empty()) parts.bos = begins[0];
-  }
-  for (const AddedToken& token : parts.added)
-    if (token.content == "<|eot_id|>" && token.special && token.id != parts.eos) parts.eot = token.id;
-  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end())
-    parts.chat_template = jinja->second;
-  else
-    parts.chat_template = chat_template_in(tokenizer, "tokenizer_config.json");
+  return found;
 }
 
 }  // namespace
@@ -451,18 +280,29 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
                 "other kinds (tokenizer.model, vocab.json) are not read");
   const json top = parse_json(found->second, kFile);
   if (!top.is_object()) refuse("an object is wanted", kFile, top);
-  const json& listed = member(top, "added_tokens");
-  if (!listed.is_null() && !listed.is_array()) refuse("a list is wanted", "tokenizer.json: added_tokens", listed);
-  const json added = listed.is_null() ? json::array() : listed;
   TokenizerParts parts;
-  read_model(member(top, "model"), added, parts);
-  read_added(added, parts);
+  read_model(member(top, "model"), parts);
+  read_tokens(top, files, parts);
   if (parts.byte_fallback)
     read_sentencepiece(top, parts);
   else
     read_byte_level(top, parts);
   read_post_processor(top, parts);
-  read_side_files(files, parts);
+  // What stands around a text are GGUF's BOS and EOS.
+  const auto text_of_id = [&](int32_t id) { return parts.tokens.at(static_cast<size_t>(id)); };
+  const auto settle = [&](int32_t& named, int32_t put, const char* key) {
+    if (put >= static_cast<int32_t>(parts.tokens.size())) return;  // refused later
+    if (named >= 0 && named != put)
+      parts.notes.push_back("tokenizer.json's post_processor puts " + text_of_id(put) + " beside every text, and " +
+                            key + " is " + text_of_id(named) + ": a GGUF can say only the first");
+    named = put;
+  };
+  if (!parts.front.empty()) settle(parts.bos, parts.front[0], "bos_token");
+  if (!parts.back.empty()) settle(parts.eos, parts.back.back(), "eos_token");
+  const auto config = files.find("tokenizer_config.json");
+  parts.chat_templates =
+      chat_templates_in(config == files.end() ? json() : parse_json(config->second, config->first), files);
+  if (std::string note = class_disagrees(top, files, parts); !note.empty()) parts.notes.push_back(std::move(note));
   return parts;
 }
 

@@ -1,7 +1,11 @@
 #include "data/text.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <numeric>
 
 #include "base/error.h"
@@ -17,25 +21,41 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where set-up leaves the texts: the folder of the environment variable WHIT_DATA, the Debian package's own place, the
-// project's folder .whit. The first that has `file`; empty if none has.
-fs::path find_text(const char* file, const fs::path& package_folder) {
+// Where the text may be, best first.
+std::vector<fs::path> text_folders(const fs::path& package_folder) {
   std::vector<fs::path> folders;
-  if (const char* set = std::getenv("WHIT_DATA"); set && *set) folders.emplace_back(set);
+  if (const char* set = std::getenv("WHIT_DATA"); set && *set) {
+    std::error_code ignored;
+    if (!fs::is_directory(set, ignored))
+      throw Error(ErrorKind::io, "WHIT_DATA names no folder", "environment variable WHIT_DATA", set,
+                  "the folder that set-up filled, or unset WHIT_DATA");
+    folders.emplace_back(set);
+  }
+  // What set-up leaves in the project's folder, from a program that was built in it; what belongs to an installed one.
+  std::error_code none;
+  const fs::path program = fs::read_symlink("/proc/self/exe", none).parent_path();
+  for (fs::path above = program; above.has_relative_path(); above = above.parent_path())
+    folders.push_back(above / ".whit/data");
+  if (!program.empty()) folders.push_back(program.parent_path() / "share/whit/data");
   folders.push_back(package_folder);
   folders.emplace_back(".whit/data");
+  return folders;
+}
+
+fs::path find_text(const char* file, const char* package, const fs::path& package_folder) {
+  const std::vector<fs::path> folders = text_folders(package_folder);
+  std::string looked;
   for (const fs::path& folder : folders) {
     std::error_code ignored;
     if (fs::exists(folder / file, ignored)) return folder / file;
+    looked += (looked.empty() ? "" : ", ") + folder.string();
   }
-  return {};
+  throw Error(ErrorKind::io, "the default text is not installed", file, "not in " + looked,
+              std::string("run ./setup.sh, install the Debian package ") + package +
+                  ", or name the folder that has it by WHIT_DATA; or give a text of your own");
 }
 
-[[noreturn]] void missing(const char* file, const char* package) {
-  throw Error(
-      ErrorKind::io, "the default text is not installed", file, {},
-      std::string("run ./setup.sh or install the Debian package ") + package + "; WHIT_DATA names another folder");
-}
+}  // namespace
 
 std::string checked_text(std::string text, const std::string& where) {
   if (text.empty()) throw Error(ErrorKind::input, "the text is empty", where);
@@ -46,18 +66,34 @@ std::string checked_text(std::string text, const std::string& where) {
   return text;
 }
 
-}  // namespace
-
-std::string read_text(const fs::path& path) { return checked_text(read_file(path), path.string()); }
+std::string read_text(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored) || !fs::exists(path, ignored))
+    return checked_text(read_file(path), path.string());
+  // A pipe can be read once, and a run may want its text more than once (for statistics, then to train on).
+  static std::mutex mutex;
+  static std::map<std::pair<dev_t, ino_t>, std::string> texts;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) status = {};
+  std::lock_guard lock(mutex);
+  auto found = texts.find({status.st_dev, status.st_ino});
+  if (found == texts.end())
+    found = texts.emplace(std::pair(status.st_dev, status.st_ino), checked_text(read_file(path), path.string())).first;
+  return found->second;
+}
 
 std::string default_calibration_text(const fs::path& data_folder) {
-  const fs::path rdx = data_folder.empty() ? find_text("Rdata.rdx", "/usr/lib/R/site-library/janeaustenr/data")
+  const char* const package = "r-cran-janeaustenr";
+  const fs::path rdx = data_folder.empty() ? find_text("Rdata.rdx", package, "/usr/lib/R/site-library/janeaustenr/data")
                                            : data_folder / "Rdata.rdx";
-  std::error_code ignored;
-  if (rdx.empty() || !fs::exists(rdx, ignored)) missing("Rdata.rdx", "r-cran-janeaustenr");
   fs::path rdb = rdx;
   rdb.replace_extension(".rdb");
-  if (!fs::exists(rdb, ignored)) missing("Rdata.rdb", "r-cran-janeaustenr");
+  for (const fs::path& file : {rdx, rdb}) {
+    std::error_code ignored;
+    if (!fs::exists(file, ignored))
+      throw Error(ErrorKind::io, "the default text is not whole", file.string(), "missing",
+                  std::string("run ./setup.sh, or install the Debian package ") + package);
+  }
   std::string text;
   for (const auto& [name, lines] : read_r_strings(rdx, rdb)) {
     for (const std::string& line : lines) {
@@ -76,9 +112,7 @@ std::string named_text(const std::string& name, const std::string& where) {
 }
 
 std::string default_judging_text(const fs::path& gz) {
-  const fs::path path = gz.empty() ? find_text("jargon.txt.gz", "/usr/share/doc/jargon-text") : gz;
-  std::error_code ignored;
-  if (path.empty() || !fs::exists(path, ignored)) missing("jargon.txt.gz", "jargon-text");
+  const fs::path path = gz.empty() ? find_text("jargon.txt.gz", "jargon-text", "/usr/share/doc/jargon-text") : gz;
   return checked_text(inflate_all(MappedFile::open(path)->bytes(), path.string(), size_t{1} << 28), path.string());
 }
 

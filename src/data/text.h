@@ -11,9 +11,14 @@
 
 namespace whit {
 
-// A plain text file. Empty, NUL bytes or invalid UTF-8: ErrorKind::input with the byte offset.
+// `text` itself. Empty, NUL bytes or invalid UTF-8: ErrorKind::input with `where` and the byte offset.
+std::string checked_text(std::string text, const std::string& where);
+
+// A plain text file, or a pipe, which is kept; checked.
 std::string read_text(const std::filesystem::path& path);
 
+// Default texts are looked for in the folder that WHIT_DATA names, in .whit/data of the folders above the program, in
+// ../share/whit/data beside it, where the Debian package puts them, and in .whit/data here.
 // The six novels of the package r-cran-janeaustenr (decoded from its R data file), lines joined by newlines, books in
 // alphabetical order of their R names. Missing package: ErrorKind::io that names it. `rdb_folder` for tests.
 std::string default_calibration_text(const std::filesystem::path& data_folder = {});

@@ -29,21 +29,32 @@ class Tokenizer {
   virtual size_t vocabulary() const noexcept = 0;  // tokens that have a string; the embedding may have more rows
   virtual int32_t bos() const noexcept = 0;        // the id that add_special puts first, -1: none
   virtual std::vector<int32_t> ends() const = 0;   // ids that end an answer: eos, eot, ...
+  virtual std::vector<std::string> stop_strings() const = 0;  // that end an answer, as the model's files say
   virtual bool is_special(int32_t id) const noexcept = 0;
-  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has none
+  virtual std::string chat_template() const = 0;  // Jinja source, "" when the model has no default one
+  // All that the model has, by name; chat_template() is "default".
+  virtual std::map<std::string, std::string> chat_templates() const = 0;
+  // "bos_token" ... and their texts, as a chat template reads them.
+  virtual std::map<std::string, std::string> special_tokens() const = 0;
   virtual std::string kind() const = 0;           // for people: "byte-level BPE, smollm, 49152 tokens"
+  // For people: what was settled where the files say one thing twice, or what they say is not followed.
+  virtual std::vector<std::string> notes() const = 0;
 };
 
 // From GGUF metadata (tokenizer.* keys). Unknown model, unknown pre-tokenizer, broken merges: ErrorKind::input.
 std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata);
-// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A pattern that is not one of the known ones
-// is ErrorKind::input that shows it.
+// From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A step or a part of a pattern that is not
+// read is ErrorKind::input that names it.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files);
-// The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows ([PADi] fills up).
-KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows);
-// The other way: the texts of tokenizer.json and tokenizer_config.json (with the chat template) for the tokenizer of
-// GGUF metadata. Fillers ([PADi]) are left out.
+// The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows: [PADi] fills up, and
+// tokens without a row are left out, which `notes` says beside the tokenizer's own.
+KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows,
+                             std::vector<std::string>* notes = nullptr);
+// The other way: the texts of tokenizer.json, tokenizer_config.json (with the chat template) and
+// generation_config.json for the tokenizer of GGUF metadata. Fillers ([PADi]) are left out.
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata);
+// Is this a file of a folder that says something of its tokenizer (config.json aside)?
+bool is_tokenizer_file(std::string_view name) noexcept;
 
 // Holds back the bytes of an incomplete UTF-8 sequence between pieces.
 class Utf8Stream {

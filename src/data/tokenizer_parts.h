@@ -12,6 +12,7 @@
 #include "data/added_tokens.h"
 #include "data/models/bpe.h"
 #include "data/normalizers/unicode_form.h"
+#include "data/pre_tokenizers/split.h"
 #include "data/tokenizer.h"
 
 namespace whit {
@@ -36,7 +37,8 @@ constexpr bool marks_late(SpacePrefix prefix) { return prefix >= SpacePrefix::ne
 
 struct TokenizerParts {
   TokenizerModel model = TokenizerModel::byte_level;
-  std::string pre;  // byte-level: a name of pre_tokenizer_names()
+  std::string pre;  // byte-level: the value of tokenizer.ggml.pre for `splits`; empty where none stands for them
+  std::vector<SplitStep> splits;  // byte-level: each cuts the pieces of the one before
   UnicodeForm form = UnicodeForm::none;
   std::vector<std::string> tokens;  // by id, in the model's own alphabet (byte-level letters, U+2581 for a space)
   std::vector<TokenType> types;     // as many
@@ -50,19 +52,30 @@ struct TokenizerParts {
   bool strip_first_space = false;  // decoding takes one space from the front
   int32_t unknown = -1, bos = -1, eos = -1, eot = -1, padding = -1;
   std::vector<int32_t> front, back;  // put around a text by add_special
-  std::vector<int32_t> ends;         // ids that end an answer
-  std::string chat_template;
+  std::vector<int32_t> ends;         // ids that end an answer, also past the tokens where the embedding has more rows
+  std::vector<std::string> stop_strings;  // that end an answer
+  std::map<std::string, std::string> chat_templates;  // Jinja by name, "default" among them
+  std::map<std::string, std::string> special_tokens;  // "bos_token" ... and their texts
+  std::vector<std::string> notes;  // for people: what was settled where files say one thing twice
 };
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata);
 TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
-KeyValues tokenizer_keys(const TokenizerParts& parts, uint64_t rows);
+// For an embedding of `rows` rows; tokens past them are left out.
+KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows);
+
+inline constexpr char kUnnamedPattern[] =
+    "no value of tokenizer.ggml.pre stands for the pattern of the tokenizer: in a GGUF file it is kept by a key of "
+    "ours, and "
+    "other programs refuse the file";
 
 // Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);
 
-// Adds the ends of answers that models are known to use by name, as other engines do.
-void add_known_ends(TokenizerParts& parts);
+// Does a token of this text end an answer, whatever else a file says? As in llama.cpp.
+bool is_known_end(std::string_view token) noexcept;
+// Every id that ends an answer, in order: `ends`, EOS, EOT, and special tokens that are known ends.
+std::vector<int32_t> all_ends(const TokenizerParts& parts);
 
 // The value of a token named "<0x41>", or -1.
 int byte_token_value(std::string_view token) noexcept;

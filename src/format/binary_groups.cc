@@ -183,6 +183,17 @@ std::vector<PartSpec> BinaryGroupsFormat::parts(Shape shape) const {
   return parts;
 }
 
+void BinaryGroupsFormat::check_parts(Shape shape, std::span<const std::span<const std::byte>> parts,
+                                     std::string_view tensor) const {
+  const BinaryLayout at = layout(shape.cols);
+  if (at.residual < 0) return;
+  uint64_t salient = 0;
+  for (uint64_t j = 0; j < shape.cols; ++j) salient += read_bit(parts[static_cast<size_t>(at.columns)].data(), j);
+  if (salient > at.residual_columns)
+    throw Error(ErrorKind::input, "more columns are marked as salient than have second signs", std::string(tensor),
+                fmt::format("{}, room for {}", salient, at.residual_columns));
+}
+
 void BinaryGroupsFormat::unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin,
                                 uint64_t count, float* out) const noexcept {
   const BinaryLayout at = layout(shape.cols);

@@ -112,6 +112,8 @@ class BinaryGroupsFormat final : public Format, public std::enable_shared_from_t
   std::optional<NmPattern> pattern() const override;
   void check_shape(Shape shape, std::string_view tensor) const override;
   std::vector<PartSpec> parts(Shape shape) const override;
+  void check_parts(Shape shape, std::span<const std::span<const std::byte>> parts,
+                   std::string_view tensor) const override;
   void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
               float* out) const noexcept override;
   // n / m (1 + share of salient columns).

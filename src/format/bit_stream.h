@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -55,6 +56,11 @@ inline uint16_t read_half(const std::byte* from, uint64_t index) noexcept {
   uint16_t half;
   std::memcpy(&half, from + 2 * index, 2);
   return half;
+}
+inline bool all_finite_halves(std::span<const std::byte> halves) noexcept {
+  bool finite = true;
+  for (size_t i = 0; i < halves.size() / 2; ++i) finite &= (read_half(halves.data(), i) & 0x7c00) != 0x7c00;
+  return finite;
 }
 inline void write_half(std::byte* to, uint64_t index, uint16_t half) noexcept { std::memcpy(to + 2 * index, &half, 2); }
 

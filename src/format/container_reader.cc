@@ -150,9 +150,13 @@ std::pair<size_t, StoredTensor> read_unit(const nlohmann::json& json, const Gguf
       bad_units("a part of a unit has another type or size than its format says", tensor.name,
                 fmt::format("{}: type {}, {} bytes, wanted type {}, {} bytes", part.name, part.type, part.data.size(),
                             static_cast<int32_t>(parts[p].type), parts[p].bytes));
+    if (parts[p].type == GgmlType::f16 && !tensor.format->is_ggml() && !all_finite_halves(part.data))
+      throw Error(ErrorKind::numeric, "a part of a unit holds NaN or infinity", fmt::format("{}: {}", kUnitsKey, tensor.name),
+                  part.name, "the file was made from numbers that are none: make it again");
     tensor.parts.push_back(part.data);
     if (p == 0) first = index;
   }
+  tensor.format->check_parts(tensor.shape, tensor.parts, tensor.name);
   tensor.rotation = rotations.unit(json, tensor);
   return {first, std::move(tensor)};
 }

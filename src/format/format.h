@@ -62,6 +62,9 @@ class Format {
   // block).
   virtual void check_shape(Shape shape, std::string_view tensor) const = 0;
   virtual std::vector<PartSpec> parts(Shape shape) const = 0;
+  // What sizes cannot say, of parts from a file. ErrorKind::input naming `tensor` for what no packer writes and pack() would
+  // not take back.
+  virtual void check_parts(Shape, std::span<const std::span<const std::byte>>, std::string_view /*tensor*/) const {}
   uint64_t bytes(Shape shape) const;  // sum over parts, without padding
   double bits_per_weight(Shape shape) const;
   // Bits per weight as the method's paper counts them where it leaves out parts of what is stored; 0: nothing is left

@@ -95,7 +95,9 @@ StoredTensor make_stored(std::string name, std::shared_ptr<const Packed> packed,
 
 void unpack_stored(const StoredTensor& tensor, uint64_t begin, uint64_t count, float* out) {
   const uint64_t cols = tensor.shape.cols;
-  if (tensor.half_split_head == 0) {
+  if (tensor.inner) {
+    unpack_rows({tensor.inner.get(), tensor.inner_begin, tensor.shape.rows}, begin, count, {out, count * cols});
+  } else if (tensor.half_split_head == 0) {
     tensor.format->unpack(tensor.shape, tensor.parts, begin, count, out);
   } else {
     WHIT_CHECK(tensor.rotation.outputs.empty());
@@ -124,8 +126,13 @@ void unpack_rows(const TensorView& view, uint64_t begin, uint64_t count, std::sp
   std::vector<float> wider(high - low == count ? 0 : (high - low) * cols);
   float* rows = wider.empty() ? out.data() : wider.data();
   unpack_stored(tensor, low, high - low, rows);
-  rotation.restore_inputs(rows, high - low, cols);
-  rotation.restore_outputs(rows, cols, 0, cols);
+  if (tensor.inner) {
+    rotation.rotate_inputs(rows, high - low, cols);
+    rotation.rotate_outputs(rows, cols, 0, cols);
+  } else {
+    rotation.restore_inputs(rows, high - low, cols);
+    rotation.restore_outputs(rows, cols, 0, cols);
+  }
   if (!wider.empty()) std::copy_n(rows + (first - low) * cols, count * cols, out.data());
 }
 
@@ -134,7 +141,7 @@ Packed copy_packed(const TensorView& view) {
   if (!tensor.format->storable())
     throw Error(ErrorKind::usage, "the original's format can be read but not written", "tensor " + tensor.name,
                 tensor.format->name(), "choose a format for this tensor, q4_1 or grid");
-  WHIT_CHECK(!tensor.gain);
+  WHIT_CHECK(!tensor.gain && !tensor.inner);
   Packed packed{tensor.format, view.shape(), {}, tensor.rotation.rows(view.begin, view.rows)};
   const std::vector<PartSpec> whole = tensor.format->parts(tensor.shape), wanted = tensor.format->parts(packed.shape);
   for (size_t p = 0; p < wanted.size(); ++p) {

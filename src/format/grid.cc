@@ -154,6 +154,16 @@ std::vector<PartSpec> GridFormat::parts(Shape shape) const {
   return parts;
 }
 
+void GridFormat::check_parts(Shape shape, std::span<const std::span<const std::byte>> parts,
+                             std::string_view tensor) const {
+  const GridLayout at = layout(shape.cols);
+  if (at.row_scales < 0) return;
+  const std::span<const std::byte> supers = parts[static_cast<size_t>(at.row_scales)];
+  for (size_t i = 0; i < supers.size() / 2; ++i)
+    if (const float super = half_to_float(read_half(supers.data(), i)); super < 0)
+      throw Error(ErrorKind::input, "a row's largest scale or minimum is negative", std::string(tensor), fmt::format("{}", super));
+}
+
 void GridFormat::unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
                         float* out) const noexcept {
   const GridLayout at = layout(shape.cols);

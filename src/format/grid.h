@@ -67,6 +67,8 @@ class GridFormat final : public AffineFormat, public std::enable_shared_from_thi
   bool is_ggml() const override { return false; }
   void check_shape(Shape shape, std::string_view tensor) const override;
   std::vector<PartSpec> parts(Shape shape) const override;
+  void check_parts(Shape shape, std::span<const std::span<const std::byte>> parts,
+                   std::string_view tensor) const override;
   void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
               float* out) const noexcept override;
 

@@ -130,6 +130,10 @@ class NmGridFormat final : public AffineFormat, public std::enable_shared_from_t
     parts.insert(parts.begin(), rows_.part(shape));
     return parts;
   }
+  void check_parts(Shape shape, std::span<const std::span<const std::byte>> parts,
+                   std::string_view tensor) const override {
+    grid_->check_parts(rows_.kept_shape(shape), parts.subspan(1), tensor);
+  }
   void unpack(Shape shape, std::span<const std::span<const std::byte>> parts, uint64_t begin, uint64_t count,
               float* out) const noexcept override {
     const Shape kept = rows_.kept_shape(shape);

@@ -40,6 +40,11 @@ struct StoredTensor {
   // [cols], what columns are multiplied by before the rotation is undone: a norm's gain that was folded in. Null: nothing.
   // Of a model in another basis alone (model/spec/basis.h); no file has it.
   std::shared_ptr<const std::vector<float>> gain;
+  // Not null: this tensor is L W diag(gain) R^T with `rotation` = (L, R), W the rows [inner_begin, + shape.rows) of `inner`
+  // in its own basis. `parts` and `format` are those of `inner`, for reports only. Of a model whose residual stream was
+  // turned back alone (model/spec/basis.h): it can be unpacked, not run or copied.
+  std::shared_ptr<const StoredTensor> inner;
+  uint64_t inner_begin = 0;
   std::shared_ptr<const void> owner;  // keeps the bytes alive
   // Not 0: the rows are stored in the half-split rotary order of Hugging Face folders, per head of this many rows.
   // Everything that reads rows sees GGUF order (row 2i = stored row i of the head, row 2i+1 = stored row i + head/2).

@@ -12,7 +12,7 @@
 namespace whit {
 
 constexpr uint64_t kCheckWindows = 10, kCheckContext = 512;
-// Above this a file does not speak: measured on files of 1.2 to 6 nats (docs/design/compress.md).
+// Above this a file does not speak: between what answered and what did not (docs/design/compress.md).
 constexpr double kSilentKl = 2;
 
 // The first windows of the default judging text, as `whit eval --chunks 10` cuts them; none, and a note, where there is

@@ -37,8 +37,8 @@ class Job {
         progress_(progress),
         recipe_(request.recipe),
         pool_(request.threads),
-        model_(in_basis(load_model(request.model, {request.verify}), recipe_)),
-        frame_(*model_),
+        model_(in_basis(load_model(request.model, {request.verify}, progress), recipe_)),
+        frame_(*model_, progress),
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
     measures_ = allocates();

@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 namespace whit {
@@ -32,25 +35,47 @@ bool holds_entries(const std::filesystem::path& folder) {
   return false;
 }
 
+// Journals of this output that a run was about to remove when it was killed (Journal::remove).
+void remove_abandoned(const std::filesystem::path& folder) {
+  const std::string prefix = folder.filename().string() + ".tmp-";
+  const std::filesystem::path around = folder.has_parent_path() ? folder.parent_path() : std::filesystem::path(".");
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(around, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    const int pid = std::atoi(name.c_str() + prefix.size());
+    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
+  }
+}
+
 const RecordName kName = {"an entry of the journal is damaged", "delete this entry; the run then makes it anew"};
 
 }  // namespace
 
 Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::move(folder)) {
-  std::error_code error;
-  const bool fresh = std::filesystem::create_directory(folder_, error);
-  if (error)
-    throw Error(ErrorKind::io, "cannot create the journal", folder_.string(), error.message(),
-                "choose an output folder that you may write to");
-  lock_ = ::open((folder_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    const int reason = errno;
+  bool fresh = false;
+  const std::filesystem::path lock = folder_ / "lock";
+  // A run that ends takes its journal away, maybe between two of these calls: then the lock is not the folder's, and once more.
+  for (struct stat held{}, there{}; lock_ < 0 || ::fstat(lock_, &held) != 0 || ::stat(lock.c_str(), &there) != 0 ||
+                                    held.st_ino != there.st_ino;) {
     if (lock_ >= 0) ::close(lock_);
-    lock_ = -1;
-    throw Error(ErrorKind::io, "cannot lock the journal", folder_.string(),
-                reason == EWOULDBLOCK ? "another process works on this output" : std::strerror(reason),
-                "wait for it, or choose another output");
+    std::error_code error;
+    fresh = std::filesystem::create_directory(folder_, error);
+    if (error)
+      throw Error(ErrorKind::io, "cannot create the journal", folder_.string(), error.message(),
+                  "choose an output folder that you may write to");
+    lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (lock_ < 0 && errno == ENOENT) continue;
+    if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+      const int reason = errno;
+      if (lock_ >= 0) ::close(lock_);
+      lock_ = -1;
+      throw Error(ErrorKind::io, "cannot lock the journal", folder_.string(),
+                  reason == EWOULDBLOCK ? "another process works on this output" : std::strerror(reason),
+                  "wait for it, or choose another output");
+    }
   }
+  remove_abandoned(folder_);
   const auto key_path = folder_ / "key.json";
   if (fresh || !std::filesystem::exists(key_path) || !holds_entries(folder_)) {
     write_file(key_path, key.dump(1), true);
@@ -168,10 +193,13 @@ StageReport Journal::report(const std::string& unit) const {
 }
 
 void Journal::remove() {
+  // Under another name first, its lock still held: whoever comes now begins a journal of his own.
+  const std::filesystem::path gone = folder_.string() + fmt::format(".tmp-{}", ::getpid());
+  std::error_code error;
+  std::filesystem::rename(folder_, gone, error);
+  std::filesystem::remove_all(error ? folder_ : gone, error);
   ::close(lock_);
   lock_ = -1;
-  std::error_code error;
-  std::filesystem::remove_all(folder_, error);
 }
 
 void append_vectors(const Vectors& vectors, Json& header, std::vector<std::span<const std::byte>>& body) {

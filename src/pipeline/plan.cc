@@ -227,9 +227,11 @@ void join_tensors(std::vector<OutputTensor>& tensors, const std::vector<JoinedTe
 
 }  // namespace
 
-OutputFrame::OutputFrame(const Model& model) : model_(model), metadata_(model.metadata) {
+OutputFrame::OutputFrame(const Model& model, Progress& progress) : model_(model), metadata_(model.metadata) {
   if (model.tokenizer_files.empty()) return;
-  const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary);
+  std::vector<std::string> notes;
+  const KeyValues tokenizer = tokenizer_metadata(model.tokenizer_files, model.spec.vocabulary, &notes);
+  for (const std::string& note : notes) progress.note(note);
   for (const KeyValue& item : tokenizer.all()) metadata_.set(item.key, item.value);
 }
 
@@ -276,25 +278,27 @@ ModelOutput plan_output(const OutputFrame& frame, const Plan& plan, std::string 
                                 }});
   }
   // Norms, biases, rotary divisors: small vectors, kept in F32 (ggml runs them in no other type).
-  for (const StoredTensor& tensor : frame.model().tensors) {
-    const bool stacked = std::any_of(tensor.members.begin(), tensor.members.end(),
-                                     [&](const Member& member) { return in_units.count(member.name) > 0; });
-    if (stacked || in_units.count(tensor.name)) continue;
-    if (tensor.dimensions == 2 && tensor.format->is_ggml()) {  // learned positions, projections around the embedding: as they are
-      output.tensors.push_back({tensor.name, tensor.shape, 2, {}, tensor.format, [&tensor] {
-                                  return std::make_shared<const Packed>(copy_packed({&tensor, 0, tensor.shape.rows}));
-                                }});
-      continue;
+  const auto keep = [&](const std::string& name, const TensorView& view) {
+    if (in_units.count(name)) return;
+    const int dimensions = name.ends_with("norm.weight") || name.ends_with(".bias") ? 1 : view.tensor->dimensions;
+    // Learned positions, projections around the embedding: as they are.
+    if (dimensions == 2 && view.tensor->format->is_ggml() && !view.tensor->rotation) {
+      output.tensors.push_back({name, view.shape(), 2, {}, view.tensor->format,
+                                [view] { return std::make_shared<const Packed>(copy_packed(view)); }});
+      return;
     }
-    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, make_format("f32"), [&tensor, replaced] {
-                                std::vector<float> values(tensor.shape.count());
-                                if (const auto other = replaced.find(tensor.name); other != replaced.end())
+    output.tensors.push_back({name, view.shape(), dimensions, {}, make_format("f32"), [name, view, replaced] {
+                                std::vector<float> values(view.shape().count());
+                                if (const auto other = replaced.find(name); other != replaced.end())
                                   values = other->second;
                                 else
-                                  unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
-                                return std::make_shared<const Packed>(
-                                    pack_dense(make_format("f32"), tensor.shape, values));
+                                  unpack_rows(view, 0, view.rows, values);
+                                return std::make_shared<const Packed>(pack_dense(make_format("f32"), view.shape(), values));
                               }});
+  };
+  for (const StoredTensor& tensor : frame.model().tensors) {
+    if (tensor.members.empty()) keep(tensor.name, {&tensor, 0, tensor.shape.rows});
+    for (const Member& member : tensor.members) keep(member.name, {&tensor, member.begin, member.count});
   }
   if (output.is_ours())
     output.tokenizer = frame.tokenizer();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "format/container.h"
 #include "model/spec/model.h"
 #include "pipeline/recipe.h"
@@ -70,7 +71,7 @@ using UnitLoader = std::function<std::shared_ptr<const Packed>(const UnitPlan&)>
 // is asked for many times, so it is done once, when a file needs it.
 class OutputFrame {
  public:
-  explicit OutputFrame(const Model& model);  // adds the tokenizer.* keys of a folder
+  OutputFrame(const Model& model, Progress& progress);  // adds the tokenizer.* keys of a folder, and says their notes
   const Model& model() const noexcept { return model_; }
   const KeyValues& metadata() const noexcept { return metadata_; }
   std::shared_ptr<const PackedTokenizer> tokenizer() const;  // packed at the first call

@@ -23,7 +23,7 @@ constexpr uint64_t kMostTokens = uint64_t{16} << 20;  // different ones, unless 
 // Windows that are written side by side, and one entry of the cache.
 uint64_t piece_windows() { return learning_device() == "cuda" ? 4096 : 64; }
 
-// How self-written windows begin: 15 % with the header of a user's message (where the chat template is known), a share
+// How self-written windows begin: 15 % with the header of a user's message (where the chat template can be evaluated), a share
 // with 4 to 24 tokens of a text (45 % of a file that stands beside self, else one novel's words in eight), the others with
 // what ends a document and one token drawn from the whole vocabulary: what the model writes from there shows all that it
 // knows, and not one author's world.
@@ -62,7 +62,7 @@ Matrix to_matrix(const std::vector<int32_t>& ids, size_t length) {
   return matrix;
 }
 
-Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file) {
+Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, Progress& progress) {
   Starts starts;
   starts.vocabulary = model.spec.vocabulary;
   starts.share = file.empty() ? 0.125 : 0.45;
@@ -73,11 +73,18 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
   starts.front = tokenizer.bos();
   if (const auto document = tokenizer.encode("<|endoftext|>", false, true); starts.front < 0 && document.size() == 1)
     starts.front = document[0];
-  const std::string jinja = tokenizer.chat_template();
-  if (const auto kind = recognise_chat_template(jinja)) {
-    const std::string mark = "\x01", shown = render_chat(*kind, jinja, {{"user", mark}});
-    if (const size_t end = shown.find(mark); end != std::string::npos)
-      starts.header = tokenizer.encode(shown.substr(0, end), false, true);
+  try {
+    if (const std::string jinja = tokenizer.chat_template(); !jinja.empty()) {
+      const std::string mark = "A user's words.";
+      ChatOptions options;
+      options.special_tokens = tokenizer.special_tokens();
+      const std::string shown = ChatTemplate(jinja).render(Json::array({{{"role", "user"}, {"content", mark}}}), options);
+      if (const size_t end = shown.find(mark); end != std::string::npos)
+        starts.header = tokenizer.encode(shown.substr(0, end), false, true);
+    }
+  } catch (const Error& error) {
+    progress.note("no window begins as a user's message: " + error.message() + " (" + error.where() + ": " +
+                  error.found() + ")");
   }
   return starts;
 }
@@ -111,7 +118,7 @@ void write_missing(const Model& model, const Tokenizer& tokenizer, std::span<con
   if (pieces.missing.empty()) return;
   const uint64_t piece = piece_windows(), length = pieces.length;
   TextWriter writer(model);
-  const Starts starts = starts_of(model, tokenizer, file);
+  const Starts starts = starts_of(model, tokenizer, file, progress);
   progress.begin("writing text", static_cast<double>(pieces.missing_tokens()));
   for (const uint64_t p : pieces.missing) {
     Rng rng(seed * 1000003 + p);

@@ -260,9 +260,9 @@ Json tune(const TuneRequest& request, Progress& progress) {
     throw Error(ErrorKind::io, "the output exists already", request.output.string(), {}, "--force overwrites it");
   ThreadPool pool(request.threads);
   set_torch_threads(pool.threads());
-  const ModelPtr model = load_model(request.model, {request.verify});
+  const ModelPtr model = load_model(request.model, {request.verify}, progress);
   ModelPtr original;
-  if (!request.against.empty()) original = load_model(request.against, {request.verify});
+  if (!request.against.empty()) original = load_model(request.against, {request.verify}, progress);
   if (original && (original->spec.vocabulary != model->spec.vocabulary || original->spec.layers != model->spec.layers ||
                    original->spec.width != model->spec.width))
     throw Error(ErrorKind::input, "the two models have different shapes", request.against.string());
@@ -286,7 +286,7 @@ Json tune(const TuneRequest& request, Progress& progress) {
   for (const Model* reader : {model.get(), original ? original.get() : model.get()})
     options.context = window_tokens(*reader, options.context, TuneOptions{}.context, "--context", progress);
   const uint64_t promised = baseline + tune_bytes(*model, plan, original != nullptr, options);
-  const OutputFrame frame(*model);
+  const OutputFrame frame(*model, progress);
   // The formats stay, and with them the bytes of all that is trained; the manifest tells of it.
   const uint64_t most_bytes = plan_file_bytes(
       frame, plan, tune_manifest(*model, original.get(), request, longest(options), longest_report(), pool.threads()));

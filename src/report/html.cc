@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "report/comparisons.h"
 #include "report/units.h"
 
 namespace whit {
@@ -15,7 +16,7 @@ const char* const page_style = R"(
 *{box-sizing:border-box}
 body{margin:0 auto;padding:32px 20px 60px;max-width:1080px;background:var(--back);color:var(--ink);
  font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}h3{font-size:15px;margin:18px 0 8px}
 p{margin:6px 0 12px}.soft,.tag{color:var(--soft)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;width:100%}
@@ -44,9 +45,9 @@ std::string script_json(const Json& json) {
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 const char* const chart_script = R"(
-const data = JSON.parse(document.getElementById('points').textContent);
 const soft = getComputedStyle(document.documentElement).getPropertyValue('--soft');
 const line = getComputedStyle(document.documentElement).getPropertyValue('--line');
+JSON.parse(document.getElementById('points').textContent).forEach((data, number) => {
 // A logarithmic axis has no 0: such points stand on the floor, and their label says so.
 const all = data.ours.concat(data.others).map(p => p.kl).filter(kl => kl > 1e-6);
 const floor = all.length ? Math.pow(10, Math.floor(Math.log10(Math.min(...all)))) : 1e-3;
@@ -61,7 +62,7 @@ if (data.others.length)
   sets.push({label: data.othersName, data: data.others.map(place), borderColor: '#8c959f', backgroundColor: '#8c959f',
              pointRadius: 3, showLine: true, borderWidth: 1, tension: 0});
 const axis = title => ({title: {display: true, text: title, color: soft}, grid: {color: line}, ticks: {color: soft}});
-new Chart(document.getElementById('quality'), {
+new Chart(document.getElementById('quality-' + number), {
   type: 'scatter', data: {datasets: sets},
   options: {animation: false, maintainAspectRatio: false,
     scales: {x: axis('megabytes of the whole file'),
@@ -84,11 +85,13 @@ new Chart(document.getElementById('quality'), {
     c.restore();
   }}]
 });
+});
 )";
 
-std::string quality_section(const Results& results) {
+// The points of one chart; null where there are none.
+Json chart_points(const Comparison& comparison, const std::string& others_name) {
   Json ours = Json::array(), others = Json::array();
-  std::vector<EvalRow> rows = results.rows;
+  std::vector<EvalRow> rows = comparison.rows;
   std::stable_sort(rows.begin(), rows.end(),
                    [](const EvalRow& a, const EvalRow& b) { return a.file_bytes < b.file_bytes; });
   for (const EvalRow& row : rows)
@@ -97,7 +100,7 @@ std::string quality_section(const Results& results) {
                           {"mb", row.file_bytes / 1e6},
                           {"kl", row.kl_mean},
                           {"perplexity", number(row.perplexity_half)}});
-  std::vector<ReferencePoint> points = results.references;
+  std::vector<ReferencePoint> points = comparison.references;
   std::stable_sort(points.begin(), points.end(),
                    [](const auto& a, const auto& b) { return a.file_bytes < b.file_bytes; });
   for (const ReferencePoint& point : points)
@@ -106,16 +109,39 @@ std::string quality_section(const Results& results) {
                             {"mb", point.file_bytes / 1e6},
                             {"kl", point.kl_mean},
                             {"perplexity", number(point.perplexity_half)}});
-  if (ours.empty() && others.empty()) return {};
-  const Json data = {{"ours", ours},
-                     {"others", others},
-                     {"othersName", results.reference_name.empty() ? "others" : results.reference_name}};
+  if (ours.empty() && others.empty()) return nullptr;
+  return {{"ours", ours}, {"others", others}, {"othersName", others_name.empty() ? "others" : others_name}};
+}
+
+std::string quality_section(const Results& results) {
+  Json charts = Json::array();
+  std::string canvases;
+  for (const Comparison& comparison : comparisons(results)) {
+    const Json points = chart_points(comparison, results.reference_name);
+    if (points.is_null()) continue;
+    canvases += "<h3>" + html_escape(comparison.heading) + "</h3>\n<div class=\"chart\"><canvas id=\"quality-" +
+                std::to_string(charts.size()) + "\"></canvas></div>\n";
+    charts.push_back(points);
+  }
+  if (charts.empty()) return {};
   return "<h2>Quality against stored bytes</h2>\n<p class=\"soft\">Down is better, left is smaller. The whole file "
-         "counts: scales, "
-         "embedding, tokenizer.</p>\n<div class=\"chart\"><canvas id=\"quality\"></canvas></div>\n"
-         "<script type=\"application/json\" id=\"points\">" +
-         script_json(data) + "</script>\n<script>\n" + std::string(chart_js()) + "\n</script>\n<script>" +
-         chart_script + "</script>\n";
+         "counts: scales, embedding, tokenizer.</p>\n" +
+         canvases + "<script type=\"application/json\" id=\"points\">" + script_json(charts) + "</script>\n<script>\n" +
+         std::string(chart_js()) + "\n</script>\n<script>" + chart_script + "</script>\n";
+}
+
+std::string numbers_section(const Results& results) {
+  if (results.rows.empty()) return {};
+  std::string out = "<h2>The numbers</h2>\n";
+  for (const Comparison& comparison : comparisons(results)) {
+    if (comparison.rows.empty()) continue;
+    out += "<h3>" + html_escape(comparison.heading) + "</h3>\n<div class=\"scroll\">" +
+           html_table(eval_table(comparison.rows)) + "</div>\n";
+  }
+  return out +
+         "<p class=\"soft\">Perplexity: second half of each window scored (with its standard error), then all "
+         "positions. "
+         "KL: divergence from the original in nats on the second halves, with its standard error.</p>\n";
 }
 
 std::string layers_section(const Results& results) {
@@ -155,14 +181,8 @@ std::string html_page(const Results& results) {
       html_escape(title) + "</title>\n<style>" + page_style + "</style>\n</head>\n<body>\n<h1>" + html_escape(title) +
       "</h1>\n";
   if (!results.note.empty()) page += "<p class=\"soft\">" + html_escape(results.note) + "</p>\n";
-  if (!results.rows.empty()) {
-    page += "<h2>The numbers</h2>\n<div class=\"scroll\">" + html_table(eval_table(results.rows)) +
-            "</div>\n<p class=\"soft\">Perplexity: "
-            "second half of each window scored (with its standard error), then all positions. KL: divergence from " +
-            html_escape(results.base.empty() ? "the base" : short_name(results.base)) +
-            " in nats on the second halves, with its standard error.</p>\n";
-  }
-  return page + quality_section(results) + layers_section(results) + answers_section(results) + "</body>\n</html>\n";
+  return page + numbers_section(results) + quality_section(results) + layers_section(results) +
+         answers_section(results) + "</body>\n</html>\n";
 }
 
 }  // namespace whit

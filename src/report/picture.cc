@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "report/comparisons.h"
 #include "report/html.h"
 #include "report/units.h"
 
@@ -96,16 +97,17 @@ struct Point {
 };
 
 // KL against bytes, y logarithmic; a KL of 0 stands on the lower edge.
-void draw_quality(std::string& out, const Results& results, double x, double y, double width, double height) {
+void draw_quality(std::string& out, const Comparison& comparison, const std::string& others_name, double x, double y,
+                  double width, double height) {
   std::vector<Point> points;
-  for (const ReferencePoint& point : results.references)
+  for (const ReferencePoint& point : comparison.references)
     if (std::isfinite(point.file_bytes) && std::isfinite(point.kl_mean))
       points.push_back({point.file_bytes / 1e6, point.kl_mean, point.name, true});
-  for (const EvalRow& row : results.rows)
+  for (const EvalRow& row : comparison.rows)
     if (std::isfinite(row.file_bytes) && std::isfinite(row.kl_mean))
       points.push_back({row.file_bytes / 1e6, row.kl_mean, short_name(row.model), false});
   const double left = x + 62, right = x + width - 16, top = y + 28, bottom = y + height - 40;
-  out += text_at(left, y + 14, "start", "title", "Quality against stored bytes");
+  out += text_at(left, y + 14, "start", "name", comparison.heading);
   if (points.empty()) {
     out += text_at(left, top + 20, "start", "small", "nothing was measured against a base");
     return;
@@ -176,13 +178,12 @@ void draw_quality(std::string& out, const Results& results, double x, double y, 
                                      : size + ", KL 0");
     }
   }
-  if (!results.references.empty()) {
+  if (!comparison.references.empty()) {
     const double lx = right - 150, ly = top + 6;
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"#0969da\"/>\n", lx, ly);
     out += text_at(lx + 10, ly + 4, "start", "small", "whit");
     out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"#8c959f\"/>\n", lx + 60, ly);
-    out +=
-        text_at(lx + 70, ly + 4, "start", "small", results.reference_name.empty() ? "others" : results.reference_name);
+    out += text_at(lx + 70, ly + 4, "start", "small", others_name.empty() ? "others" : others_name);
   }
 }
 
@@ -211,8 +212,14 @@ std::string svg_picture(const Results& results) {
   double y = margin;
   body += text_at(margin, y + 14, "start", "title", results.title);
   y += 30;
-  draw_quality(body, results, margin, y, width - 2 * margin, chart);
-  y += chart + 22;
+  body += text_at(margin, y + 14, "start", "title", "Quality against stored bytes");
+  y += 24;
+  std::vector<Comparison> drawn = comparisons(results);
+  if (drawn.empty()) drawn.emplace_back();
+  for (const Comparison& comparison : drawn) {
+    draw_quality(body, comparison, results.reference_name, margin, y, width - 2 * margin, chart);
+    y += chart + 22;
+  }
   if (!results.models.empty()) {
     body += text_at(margin, y + 8, "start", "title", "Where the bits went");
     y += 20;

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
 #include "base/error.h"
+#include "base/output.h"
+#include "report/comparisons.h"
 #include "report/units.h"
 
 namespace whit {
@@ -15,7 +18,7 @@ namespace {
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 // Counts are integers in JSON.
-Json count(double value) { return std::isfinite(value) ? Json(static_cast<uint64_t>(value)) : Json(nullptr); }
+Json count(double value) { return value >= 0 && value < 1e18 ? Json(static_cast<uint64_t>(value)) : Json(nullptr); }
 
 [[noreturn]] void wrong(const std::string& where, const std::string& key, const Json& found, const char* wanted) {
   throw Error(ErrorKind::input, "results cannot be read", where + ": " + key, found.type_name(),
@@ -49,6 +52,16 @@ void need_object(const Json& json, const std::string& where) {
   if (!json.is_object()) wrong(where, "value", json, "an object");
 }
 
+Json text_or_null(const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); }
+
+// Which strings a row has under which keys, apart from its first three.
+template <class Row>
+auto text_fields(Row& row) {
+  return std::array{std::pair{"model_hash", &row.model_hash}, std::pair{"text", &row.text},
+                    std::pair{"text_hash", &row.text_hash},   std::pair{"windows_hash", &row.windows_hash},
+                    std::pair{"original", &row.original},     std::pair{"original_hash", &row.original_hash}};
+}
+
 }  // namespace
 
 Json to_json(const EvalRow& row) {
@@ -69,6 +82,7 @@ Json to_json(const EvalRow& row) {
                {"same_top", number(row.same_top)},
                {"tokens_per_second", number(row.tokens_per_second)},
                {"peak_bytes", count(row.peak_bytes)}};
+  for (const auto& [key, field] : text_fields(row)) json[key] = text_or_null(*field);
   if (row.paired_with.empty())
     json["paired"] = nullptr;
   else
@@ -86,6 +100,7 @@ EvalRow eval_row_from(const Json& json, const std::string& where) {
   read(json, where, "model", row.model);
   read(json, where, "executor", row.executor);
   read(json, where, "activations", row.activations);
+  for (const auto& [key, field] : text_fields(row)) read(json, where, key, *field);
   const std::pair<const char*, double*> numbers[] = {{"file_bytes", &row.file_bytes},
                                                      {"file_bits_per_weight", &row.file_bits_per_weight},
                                                      {"context", &row.context},
@@ -124,14 +139,14 @@ Json to_json(const ModelRecord& record, bool with_model) {
     for (const auto& [part, bytes] : tensor.parts) row["parts"][part] = bytes;
     tensors.push_back(std::move(row));
   }
-  const auto text = [](const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); };
   Json json = Json::object();
   if (with_model) json["model"] = record.model;
-  json["architecture"] = text(record.architecture);
+  json["architecture"] = text_or_null(record.architecture);
   json["weights"] = count(record.weights);
   json["file_bytes"] = count(record.file_bytes);
   json["file_bits_per_weight"] = number(record.file_bits_per_weight);
-  json["integrity"] = text(record.integrity);
+  json["integrity"] = text_or_null(record.integrity);
+  json["notes"] = record.notes;
   json["tensors"] = std::move(tensors);
   return json;
 }
@@ -145,6 +160,10 @@ ModelRecord model_record_from(const Json& json, const std::string& where) {
   read(json, where, "weights", record.weights);
   read(json, where, "file_bytes", record.file_bytes);
   read(json, where, "file_bits_per_weight", record.file_bits_per_weight);
+  read_array(json, where, "notes", record.notes, [](const Json& item, const std::string& at) {
+    if (!item.is_string()) wrong(at, "value", item, "a string");
+    return item.get<std::string>();
+  });
   read_array(json, where, "tensors", record.tensors, [](const Json& item, const std::string& at) {
     need_object(item, at);
     TensorRecord tensor;
@@ -182,7 +201,12 @@ Json to_json(const Results& results) {
     references.push_back(Json{{"name", point.name},
                               {"file_bytes", count(point.file_bytes)},
                               {"kl_mean", number(point.kl_mean)},
-                              {"perplexity_half", number(point.perplexity_half)}});
+                              {"perplexity_half", number(point.perplexity_half)},
+                              {"text", text_or_null(point.text)},
+                              {"text_hash", text_or_null(point.text_hash)},
+                              {"original", text_or_null(point.original)},
+                              {"context", count(point.context)},
+                              {"windows", count(point.windows)}});
   return {{"title", results.title},
           {"note", results.note},
           {"base", results.base},
@@ -218,6 +242,11 @@ Results results_from(const Json& json, const std::string& where) {
     read(item, at, "file_bytes", point.file_bytes);
     read(item, at, "kl_mean", point.kl_mean);
     read(item, at, "perplexity_half", point.perplexity_half);
+    read(item, at, "text", point.text);
+    read(item, at, "text_hash", point.text_hash);
+    read(item, at, "original", point.original);
+    read(item, at, "context", point.context);
+    read(item, at, "windows", point.windows);
     return point;
   });
   return results;
@@ -242,7 +271,7 @@ Table eval_table(const std::vector<EvalRow>& rows) {
     const auto perplexity = [](double value, int decimals) {
       return value >= 1e6 ? fmt::format("{:.2e}", value) : format_number(value, decimals);
     };
-    std::vector<std::string> cells = {short_name(row.model),
+    std::vector<std::string> cells = {short_name(row.model) + (is_original(row) ? " (original)" : ""),
                                       bytes(row.file_bytes, true),
                                       format_number(row.file_bits_per_weight, 3),
                                       perplexity(row.perplexity_half, 4),
@@ -267,7 +296,7 @@ std::string short_name(const std::string& model) {
   std::string name = model;
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   name = name.substr(name.find_last_of('/') + 1);
-  if (name.size() > 5 && name.ends_with(".gguf")) name.resize(name.size() - 5);
+  if (name.size() > 5 && is_gguf_name(name)) name.resize(name.size() - 5);
   return name;
 }
 

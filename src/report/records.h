@@ -20,6 +20,9 @@ struct EvalRow {
   double file_bytes = not_measured, file_bits_per_weight = not_measured;
   std::string executor, activations;
   double context = not_measured, windows = not_measured;
+  // On what and beside what it was judged; empty in files that do not say so. Only equal windows can be compared.
+  std::string model_hash, text, text_hash, windows_hash;  // text: a name; windows_hash: of all ids, BOS included
+  std::string original, original_hash;                    // empty: none
   double perplexity_half = not_measured, perplexity_half_error = not_measured, perplexity_all = not_measured;
   double kl_mean = not_measured, kl_mean_error = not_measured, kl_median = not_measured, kl_p99 = not_measured;
   double same_top = not_measured;  // share, 0 to 1
@@ -45,6 +48,7 @@ struct ModelRecord {
   std::string model, architecture, integrity;
   double weights = not_measured, file_bytes = not_measured, file_bits_per_weight = not_measured;
   std::vector<TensorRecord> tensors;
+  std::vector<std::string> notes;
 };
 // With `model` first, else exactly the keys of `whit inspect --json`.
 Json to_json(const ModelRecord& record, bool with_model);
@@ -58,6 +62,8 @@ struct AnswerRecord {
 struct ReferencePoint {
   std::string name;
   double file_bytes = not_measured, kl_mean = not_measured, perplexity_half = not_measured;
+  std::string text, text_hash, original;  // what it was judged on (name or hash) and beside
+  double context = not_measured, windows = not_measured;
 };
 
 // results.json.

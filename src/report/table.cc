@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -57,7 +58,7 @@ std::string padded(const std::string& cell, size_t width, bool right) {
 std::string markdown_cell(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '|' || c == '\\') out += '\\';
+    if (std::string_view("|\\<[`").find(c) != std::string_view::npos) out += '\\';  // a cell is text, no markup
     out += c == '\n' ? ' ' : c;
   }
   return out;

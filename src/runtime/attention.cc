@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/spec/score_bound.h"
+
 namespace whit {
 namespace {
 
@@ -69,7 +71,9 @@ void Attention::item(Worker& worker, size_t layer, size_t first, size_t head, si
   for (size_t r = 0; r < rows; ++r) {
     const size_t position = first + begin + r / group;
     const size_t from = window != 0 && position + 1 > window ? position + 1 - window : 0;
-    kernels_.softmax(scores + r * score_stride, std::max(from, base) - base, position + 1 - base, width);
+    const size_t seen = std::max(from, base) - base, end_of_seen = position + 1 - base;
+    check_scores({scores + r * score_stride + seen, end_of_seen - seen}, 1.0f);
+    kernels_.softmax(scores + r * score_stride, seen, end_of_seen, width);
   }
   for (size_t column = 0; column < head_size_; column += cpu::kPanel)
     kernels_.gemm_f32(scores, score_stride, rows, values_of(layer, head) + base * value_stride_ + column, value_stride_,

@@ -18,6 +18,7 @@ constexpr size_t kFewTokens = 3;
 
 Linear::Linear(std::span<const TensorView> views, ActivationType activations) {
   for (const TensorView& view : views) {
+    WHIT_CHECK(!view.tensor->inner);
     const UnitRotation rotation = view.tensor->rotation.rows(view.begin, view.rows);
     const Rotator inputs = rotation.inputs ? Rotator(rotation.inputs) : Rotator();
     for (const OutputRotation& output : rotation.outputs)

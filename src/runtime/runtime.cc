@@ -66,6 +66,8 @@ class RuntimeSession final : public ScorerSession {
   void rotate(size_t index, size_t t, float* head) const;
   void norm(const Norm& by, const float* x, float* out) const;
   void multiply(const Projection& by, const float* x, size_t tokens, float* out, size_t stride);
+  // Rows of `count` numbers: none has grown out of bounds.
+  void check(const float* rows, size_t tokens, size_t stride, size_t count, const char* what);
   // What a branch reads, in normed_; what becomes of the product of its last linear with `rows`.
   void open_branch(const Norm& by, size_t tokens);
   void close_branch(const Projection& last, const float* rows, const Norm& branch_norm, const Norm& after,
@@ -78,6 +80,7 @@ class RuntimeSession final : public ScorerSession {
   const ModelSpec& spec_;
   const cpu::Kernels& kernels_;
   size_t context_, block_, position_ = 0;
+  int64_t at_ = -1;  // block of the model; outside: -1
   Multiplier multiplier_;
   Attention attention_;
   // [block_] rows of row_stride(columns) floats
@@ -138,9 +141,6 @@ class RuntimeScorer final : public Scorer, public std::enable_shared_from_this<R
       layer.down = project({"ffn_down"});
       layers_.push_back(std::move(layer));
     }
-    if (!model_->need("token_embd.weight", {s.vocabulary, s.embedded()}).tensor->rotation.outputs.empty())
-      throw Error(ErrorKind::input, "an embedding with rotated outputs cannot be looked up row by row",
-                  model_->path.string() + ": token_embd.weight");
     embedding_ = linear({{"token_embd.weight", {s.vocabulary, s.embedded()}}});
     if (s.projects()) {
       project_in_ = linear({{"project_in.weight", {s.width, s.embedding_width}}});
@@ -241,6 +241,7 @@ void RuntimeSession::embed(std::span<const int32_t> ids) {
     multiplier_.unpack_row(scorer_->embedding_, static_cast<size_t>(ids[t]), row);
     if (scale != 1)
       for (size_t i = 0; i < spec_.embedded(); ++i) row[i] *= scale;
+    check(row, 1, 0, spec_.embedded(), "token_embd");
   }
   if (spec_.projects())
     multiplier_.multiply(scorer_->project_in_, embedded_.data(), ids.size(), hidden_.data(), width_stride_);
@@ -249,6 +250,7 @@ void RuntimeSession::embed(std::span<const int32_t> ids) {
     unpack_rows(scorer_->positions_, learned_row(spec_, position_ + t), 1, position_row_);
     kernels_.add(position_row_.data(), spec_.width, row);
   }
+  if (spec_.projects() || scorer_->positions_) check(hidden_.data(), ids.size(), width_stride_, spec_.width, "token_embd");
   if (!scorer_->stream_) return;
   each_token(ids.size(), [&](size_t t) {
     float* row = hidden_.data() + t * width_stride_;
@@ -302,6 +304,10 @@ void RuntimeSession::multiply(const Projection& by, const float* x, size_t token
   each_token(tokens, [&](size_t t) { kernels_.add(by.bias.data(), by.bias.size(), out + t * stride); });
 }
 
+void RuntimeSession::check(const float* rows, size_t tokens, size_t stride, size_t count, const char* what) {
+  each_token(tokens, [&](size_t t) { check_activations({rows + t * stride, count}, at_, what); });
+}
+
 void RuntimeSession::open_branch(const Norm& by, size_t tokens) {
   each_token(tokens, [&](size_t t) {
     const float* row = hidden_.data() + t * width_stride_;
@@ -310,6 +316,7 @@ void RuntimeSession::open_branch(const Norm& by, size_t tokens) {
       std::copy_n(row, spec_.width, out);
     else
       norm(by, row, out);
+    check_activations({out, spec_.width}, at_, "norm");
   });
 }
 
@@ -318,8 +325,12 @@ void RuntimeSession::close_branch(const Projection& last, const float* rows, con
   multiply(last, rows, tokens, projected_.data(), width_stride_);
   each_token(tokens, [&](size_t t) {
     float *row = hidden_.data() + t * width_stride_, *out = projected_.data() + t * width_stride_;
-    if (spec_.branch_norms) norm(branch_norm, out, out);
+    if (spec_.branch_norms) {
+      check_activations({out, spec_.width}, at_, "branch");
+      norm(branch_norm, out, out);
+    }
     kernels_.add(out, spec_.width, row);
+    check_activations({row, spec_.width}, at_, "sum");
     if (spec_.norm_after) norm(after, row, row);
   });
 }
@@ -329,8 +340,10 @@ void RuntimeSession::layer(const Layer& weights, size_t index, size_t tokens) {
   const size_t inner = spec_.feed_forward, head_size = spec_.head_size;
   const size_t keys_at = spec_.heads * head_size, values_at = keys_at + spec_.kv_heads * head_size;
   const bool rotated = spec_.rotary_of(index) != nullptr;
+  at_ = static_cast<int64_t>(index);
   open_branch(weights.attention_norm, tokens);
   multiply(weights.qkv, normed_.data(), tokens, qkv_.data(), qkv_stride_);
+  check(qkv_.data(), tokens, qkv_stride_, weights.qkv.linear.rows(), "attn_qkv");
   each_token(tokens, [&](size_t t) {
     float* row = qkv_.data() + t * qkv_stride_;
     for (size_t h = 0; h < spec_.heads + spec_.kv_heads; ++h) {
@@ -348,16 +361,19 @@ void RuntimeSession::layer(const Layer& weights, size_t index, size_t tokens) {
 
   open_branch(weights.feed_forward_norm, tokens);
   multiply(weights.gate_up, normed_.data(), tokens, gate_up_.data(), gate_up_stride_);
+  check(gate_up_.data(), tokens, gate_up_stride_, weights.gate_up.linear.rows(), "ffn_up");
   each_token(tokens, [&](size_t t) {
     const float* gate = gate_up_.data() + t * gate_up_stride_;
     kernels_.activate(scorer_->curve_, gate, spec_.gated ? gate + inner : nullptr, inner,
                       inner_.data() + t * inner_stride_);
+    check_activations({inner_.data() + t * inner_stride_, inner}, at_, "ffn_down");
   });
   close_branch(weights.down, inner_.data(), weights.feed_forward_branch_norm, weights.feed_forward_norm, tokens);
 }
 
 // Logits of the block's tokens [begin, end), whose first one is at first_position, a chunk of rows at a time.
 void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const RowVisitor& visitor) {
+  at_ = -1;
   const size_t vocabulary = spec_.vocabulary, chunk = std::clamp<size_t>(kLogitFloats / vocabulary, 1, block_);
   for (size_t t = begin; t < end; t += chunk) {
     const size_t count = std::min(chunk, end - t);
@@ -369,14 +385,17 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
         norm(scorer_->output_norm_, row, normed_.data() + i * width_stride_);
       else
         std::copy_n(row, spec_.width, normed_.data() + i * width_stride_);
+      check_activations({normed_.data() + i * width_stride_, spec_.width}, -1, "output_norm");
     });
     logits_.reserve(count * vocabulary);
     const float* rows = normed_.data();
     if (spec_.projects()) {
       multiplier_.multiply(scorer_->project_out_, rows, count, embedded_.data(), embedded_stride_);
       rows = embedded_.data();
+      check(rows, count, embedded_stride_, spec_.embedded(), "project_out");
     }
     multiplier_.multiply(scorer_->output_, rows, count, logits_.data(), vocabulary);
+    check(logits_.data(), count, vocabulary, vocabulary, "output");
     cap_logits(spec_, {logits_.data(), count * vocabulary});
     for (size_t i = 0; i < count; ++i)
       visitor(first_position + t - begin + i, {logits_.data() + i * vocabulary, vocabulary});
@@ -385,6 +404,7 @@ void RuntimeSession::head(size_t begin, size_t end, size_t first_position, const
 
 void RuntimeSession::feed(std::span<const int32_t> ids, size_t first_row, const RowVisitor& visitor) {
   check_fed_ids(spec_, ids, position_, context_);
+  at_ = -1;
   while (!ids.empty()) {
     const size_t tokens = std::min(ids.size(), block_), first = position_;
     embed(ids.first(tokens));

@@ -97,7 +97,9 @@ TEST_F(Files, FailuresNamePathAndReason) {
   expect_io([&] { read_file(folder_ / "absent"); }, "absent", "No such file");
   expect_io([&] { MappedFile::open(folder_ / "absent"); }, "absent", "No such file");
   expect_io([&] { MappedFile::open(folder_); }, folder_.string(), "a folder");
-  expect_io([&] { read_file("/dev/null"); }, "/dev/null", "special");
+  expect_io([&] { read_file(folder_); }, folder_.string(), "a folder");
+  expect_io([&] { MappedFile::open("/dev/null"); }, "/dev/null", "special");
+  EXPECT_EQ(read_file("/dev/null"), "");  // devices and pipes are read to their end
   expect_io([&] { write_file(folder_ / "no" / "a", "x", false); }, "no", "No such file");
   write_file(folder_ / "big", "12345", false);
   EXPECT_THROW(read_file(folder_ / "big", 4), Error);

@@ -47,7 +47,7 @@ std::string story() {
 TEST(Inspect, Json) {
   const Json json = parse_output(call_whit({"inspect", stories, "--json"}));
   EXPECT_EQ(keys(json), (std::set<std::string>{"architecture", "weights", "file_bytes", "file_bits_per_weight",
-                                               "integrity", "tensors"}));
+                                               "integrity", "notes", "tensors"}));
   EXPECT_EQ(json["architecture"], "llama");
   EXPECT_EQ(json["integrity"], "absent");
   EXPECT_EQ(json["file_bytes"], std::filesystem::file_size(stories));
@@ -147,7 +147,8 @@ TEST(Run, GreedyIdsAgreeWithTheFixtures) {
     const Json json = parse_output(
         call_whit({"run", folder, "--ids", "-", "--json", "--temp", "0", "-n", std::to_string(expected.size())},
                   Json(prompt).dump()));
-    EXPECT_EQ(keys(json), std::set<std::string>{"ids"});
+    EXPECT_EQ(keys(json), (std::set<std::string>{"ids", "end", "prompt_tokens", "prompt_seconds", "answer_tokens",
+                                                 "answer_seconds"}));
     EXPECT_EQ(json["ids"], Json(expected)) << fixture;
   }
 }

@@ -12,7 +12,10 @@
 #include "cli/open.h"
 #include "cli/program.h"
 #include "format/format.h"
+#include "format/container.h"
 #include "format/safetensors.h"
+#include "logits.h"
+#include "model/spec/basis.h"
 #include "reference_models.h"
 
 namespace whit {
@@ -103,7 +106,8 @@ TEST(Convert, FolderToGgufAndBackIsEqual) {
         EXPECT_EQ(ours.value(key, Json()).dump(), theirs[key].dump())
             << key;  // 24.0 is not 24: transformers refuses it
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) EXPECT_TRUE(ours.contains(key)) << key;
-    const auto one = load_tokenizer(*load_model(kData / fixture)), two = load_tokenizer(*load_model(back));
+    SilentProgress silent;
+    const auto one = load_tokenizer(*load_model(kData / fixture), silent), two = load_tokenizer(*load_model(back), silent);
     const Json reference = Json::parse(read_file(kData / fixture / "reference.json"));  // outlives the loop over a part of it
     for (const Json& row : reference["tokenize"]) {
       const std::string text = row["text"].get<std::string>();
@@ -200,6 +204,92 @@ TEST(Convert, OurOwnFormatsBecomeOrdinary) {
     for (float& w : wanted) w = half_to_float(float_to_half(w));
     EXPECT_EQ(values({&tensor, 0, tensor.shape.rows}), wanted) << tensor.name;
   }
+}
+
+// The model with its residual stream in another basis, merged into the weights, as a file of ours.
+void write_turned(const ModelPtr& model, const RotationPtr& rotation, const std::filesystem::path& path) {
+  const ModelPtr turned = turn_stream(model, rotation);
+  ModelOutput output;
+  output.metadata = turned->metadata;
+  output.manifest = "{}";
+  output.stream = rotation;
+  for (const StoredTensor& tensor : turned->tensors) {
+    std::vector<std::pair<std::string, TensorView>> members = {{tensor.name, {&tensor, 0, tensor.shape.rows}}};
+    if (!tensor.members.empty()) members.clear();
+    for (const Member& member : tensor.members) members.push_back({member.name, {&tensor, member.begin, member.count}});
+    for (const auto& [name, view] : members) {
+      auto packed = std::make_shared<const Packed>(pack_dense(make_format("f32"), view.shape(), values(view)));
+      output.tensors.push_back({name, view.shape(), tensor.dimensions, {}, packed->format, [packed] { return packed; }});
+    }
+  }
+  AtomicFile file(path, false);
+  write_model_file(file, output);
+  file.commit();
+}
+
+double apart(const std::vector<float>& a, const std::vector<float>& b) {
+  return tests::greatest_difference(a, b) / tests::standard_deviation(b);
+}
+
+// A rotation of the residual stream has no place in an ordinary file: what is written computes the same without it.
+TEST(Convert, TurnedStreamsComeBack) {
+  for (const std::string fixture : {"llama_gqa", "llama_tied_smollm", "qwen3_qknorm", "phi3", "smollm3", "mistral_head_dim"}) {
+    SCOPED_TRACE(fixture);
+    const TemporaryFolder folder;
+    const ModelPtr model = load_model(kData / fixture);
+    const std::string turned = (folder.path() / "turned.gguf").string();
+    write_turned(model, make_rotation(model->spec.width, 3, 1, fixture), turned);
+    EXPECT_LT(apart(logits(turned), logits(kData / fixture)), 1e-4);
+    for (const std::string output : {"plain.gguf", "plain"}) {
+      const std::string path = (folder.path() / output).string();
+      convert({turned, path, "--type", "F32"});
+      EXPECT_EQ(load_model(path)->spec.stream_rotation, nullptr);
+      EXPECT_LT(apart(logits(path), logits(turned)), 1e-4) << output;
+    }
+  }
+}
+
+// A fixture as a GGUF that says other things of itself.
+void write_with(const std::string& fixture, const std::vector<KeyValue>& keys, const std::filesystem::path& path) {
+  const ModelPtr model = load_model(kData / fixture);
+  ModelOutput output;
+  output.metadata = model->metadata;
+  output.manifest = "{}";
+  for (const KeyValue& item : keys) output.metadata.set(item.key, item.value);
+  for (const StoredTensor& tensor : model->tensors) {
+    const std::vector<float> all = values({&tensor, 0, tensor.shape.rows});
+    auto packed = std::make_shared<const Packed>(pack_dense(make_format("f32"), tensor.shape, all));
+    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, packed->format, [packed] { return packed; }});
+  }
+  AtomicFile file(path, true);
+  write_model_file(file, output);
+  file.commit();
+}
+
+// A folder says less than a GGUF can. What it cannot say is refused before anything is written; what is written is read.
+TEST(Convert, AFolderThatIsWrittenIsRead) {
+  const TemporaryFolder temporary;
+  const std::string gguf = (temporary.path() / "m.gguf").string(), folder = (temporary.path() / "f").string();
+  const auto rotated = [](uint32_t elements) { return std::vector<KeyValue>{{"qwen2.rope.dimension_count", elements}}; };
+  for (const uint32_t elements : {2u, 6u, 10u, 14u, 16u}) {  // 6 / 16 of 16 and the like are cut off by readers
+    write_with("qwen2_bias", rotated(elements), gguf);
+    if (elements > load_model(kData / "qwen2_bias")->spec.head_size) continue;
+    convert({gguf, folder, "--type", "F32", "--force"});
+    EXPECT_EQ(logits(folder), logits(gguf)) << elements;
+  }
+  std::filesystem::remove_all(folder);
+  const auto refused = [&](const std::string& fixture, const std::vector<KeyValue>& keys, const std::string& says) {
+    write_with(fixture, keys, gguf);
+    ASSERT_FALSE(logits(gguf).empty());
+    const Outcome outcome = call_whit({"convert", gguf, folder});
+    EXPECT_EQ(outcome.code, 3) << fixture << outcome.error;
+    EXPECT_NE(outcome.error.find(says), std::string::npos) << outcome.error;
+    EXPECT_FALSE(std::filesystem::exists(folder)) << fixture;
+  };
+  refused("llama_gqa", {{"llama.rope.dimension_count", uint32_t{4}}}, "partial_rotary_factor");
+  refused("llama_gqa", {{"llama.context_length", uint32_t{4294967295u}}}, "max_position_embeddings");
+  refused("gemma3_text", {{"gemma3.attention.scale", 0.3f}}, "scale of attention");
+  refused("gpt2", {{"gpt2.attention.scale", 0.3f}}, "scale of attention");
 }
 
 TEST(Convert, QuantizedFoldersBecomeOrdinary) {

@@ -19,6 +19,26 @@ TEST(StopFilter, HoldsBackWhatMayBecomeAStop) {
   EXPECT_EQ(filter.finish(), "");
 }
 
+// Special tokens are looked through, and not shown.
+TEST(StopFilter, SeesWhatIsNotShown) {
+  StopFilter filter({"<|im_end|>", "bye</s>"});
+  EXPECT_EQ(filter.push("hello"), "hello");
+  EXPECT_EQ(filter.push("<|tool|>", false), "");
+  EXPECT_EQ(filter.push(" <|im"), " ");
+  EXPECT_EQ(filter.push("<|x|>", false), "<|im");
+  EXPECT_EQ(filter.push(" good bye"), " good ");
+  EXPECT_FALSE(filter.stopped());
+  StopFilter across = filter;
+  EXPECT_EQ(across.push("</s>", false), "");
+  EXPECT_TRUE(across.stopped());
+  EXPECT_EQ(across.finish(), "");
+  EXPECT_EQ(filter.push("</", false), "");
+  EXPECT_EQ(filter.finish(), "bye");
+  StopFilter alone({"<|im_end|>"});
+  EXPECT_EQ(alone.push("<|im_end|>", false), "");
+  EXPECT_TRUE(alone.stopped());
+}
+
 TEST(StopFilter, ShowsTheRestAtTheEnd) {
   StopFilter filter({"abc", ""});
   EXPECT_EQ(filter.push("xab"), "x");

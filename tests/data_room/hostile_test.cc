@@ -30,6 +30,8 @@ struct Case {
   const char* says;  // part of the message
 };
 
+json& pattern_of(json& top) { return top["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]; }
+
 const Case kCases[] = {
     {"NoModel", "llama_gqa", [](json& j) { j.erase("model"); }, "model"},
     {"ModelIsAList", "llama_gqa", [](json& j) { j["model"] = json::array(); }, "model"},
@@ -72,14 +74,32 @@ const Case kCases[] = {
      "Lowercase"},
     {"NormalizerIsText", "llama_gqa", [](json& j) { j["normalizer"] = "NFC"; }, "NFC"},
     {"NoPreTokenizer", "llama_gqa", [](json& j) { j["pre_tokenizer"] = nullptr; }, "pre-tokenizer"},
-    {"PatternOneOff", "llama_gqa",
-     [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "\\s+(?!\\S)|\\s"; }, "(?!"},
-    {"PrefixSpace", "llama_gqa", [](json& j) { j["pre_tokenizer"]["pretokenizers"][1]["add_prefix_space"] = true; },
-     "add_prefix_space"},
-    {"SplitTwice", "llama_gqa", [](json& j) { j["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = true; },
-     "use_regex"},
-    {"DigitsInRuns", "llama_tied_smollm",
-     [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false; }, "individual_digits"},
+    {"PatternRefersToAGroup", "llama_gqa", [](json& j) { pattern_of(j) = R"((a)\1)"; }, R"(\1)"},
+    {"PatternIsBroken", "llama_gqa", [](json& j) { pattern_of(j) = "(?:a"; }, "parenthesis"},
+    {"PatternRepeatsNothing", "llama_gqa", [](json& j) { pattern_of(j) = "a|*"; }, "repetition"},
+    {"PatternOfAnUnknownScript", "llama_gqa", [](json& j) { pattern_of(j) = R"(\p{Klingon})"; }, "Klingon"},
+    {"PatternTooDeep", "llama_gqa",
+     [](json& j) { pattern_of(j) = std::string(10000, '(') + "a" + std::string(10000, ')'); }, "deep"},
+    {"PatternTooLong", "llama_gqa", [](json& j) { pattern_of(j) = std::string(1 << 20, 'a'); }, "long"},
+    {"PatternRepeatsTooOften", "llama_gqa", [](json& j) { pattern_of(j) = "(?:(?:a{60000}){60000})"; }, "pattern"},
+    {"PatternIsNumber", "llama_gqa", [](json& j) { pattern_of(j) = 3; }, "pattern"},
+    {"Behavior", "llama_gqa", [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Isolate"; },
+     "Isolated"},
+    {"BytesTwice", "llama_gqa",
+     [](json& j) { j["pre_tokenizer"]["pretokenizers"].push_back(j["pre_tokenizer"]["pretokenizers"][1]); },
+     "second ByteLevel"},
+    {"NoBytes", "llama_gqa", [](json& j) { j["pre_tokenizer"]["pretokenizers"].erase(1); }, "ByteLevel"},
+    {"Scripts", "llama_gqa",
+     [](json& j) {
+       j["pre_tokenizer"]["pretokenizers"][0] = {{"type", "UnicodeScripts"}};
+     },
+     "UnicodeScripts"},
+    {"TooManySteps", "llama_gqa",
+     [](json& j) {
+       for (int i = 0; i < 100; ++i)
+         j["pre_tokenizer"]["pretokenizers"].push_back(j["pre_tokenizer"]["pretokenizers"][0]);
+     },
+     "steps"},
     {"Decoder", "llama_gqa",
      [](json& j) {
        j["decoder"] = {{"type", "WordPiece"}};
@@ -163,7 +183,8 @@ const KeyCase kKeyCases[] = {
     {"NoModel", [](KeyValues& k) { k.erase("tokenizer.ggml.model"); }, "tokenizer.ggml.model"},
     {"OtherModel", [](KeyValues& k) { k.set("tokenizer.ggml.model", std::string("bert")); }, "bert"},
     {"Unigram", [](KeyValues& k) { k.set("tokenizer.ggml.model", std::string("t5")); }, "T5"},
-    {"NoPre", [](KeyValues& k) { k.erase("tokenizer.ggml.pre"); }, "tokenizer.ggml.pre"},
+    {"PreOfAnotherAlphabet", [](KeyValues& k) { k.set("tokenizer.ggml.pre", std::string("gemma4")); }, "gemma4"},
+    {"OwnPreTokenizer", [](KeyValues& k) { k.set("tokenizer.whit.pre_tokenizer", std::string("{")); }, "pre_tokenizer"},
     {"OtherPre", [](KeyValues& k) { k.set("tokenizer.ggml.pre", std::string("lama-bpe")); }, "llama-bpe"},
     {"NoTokens", [](KeyValues& k) { k.erase("tokenizer.ggml.tokens"); }, "tokens"},
     {"TokensAreNumbers", [](KeyValues& k) { k.set("tokenizer.ggml.tokens", std::vector<int32_t>{1}); }, "tokens"},
@@ -222,10 +243,6 @@ TEST_P(HostileKeys, AreAnErrorThatSaysSo) {
 
 INSTANTIATE_TEST_SUITE_P(Keys, HostileKeys, testing::ValuesIn(kKeyCases),
                          [](const auto& info) { return std::string(info.param.name); });
-
-TEST(HostileKeysOfFolder, FewerRowsThanTokens) {
-  EXPECT_NE(message_of([] { tokenizer_metadata(test::tokenizer_files("llama_gqa"), 1000); }), "");
-}
 
 }  // namespace
 }  // namespace whit

@@ -1,15 +1,20 @@
 // What tools/compare_tokenizers.py asks of our tokenizers: no test, a program over standard input and output.
 //
 //   tokenizer_ids FOLDER|FILE.gguf [keys]     keys: by way of the GGUF keys that are written for the folder
+//   tokenizer_ids FILE.gguf folder OUT        writes the tokenizer's files into the folder OUT, and answers nothing
+//   tokenizer_ids FILE.json splits            a pre_tokenizer: answers with the pieces of a text in hexadecimal, or why
+//   not
 //
 // A line in: a text's bytes in hexadecimal. A line out: JSON with the ids with and without what is put at the ends, and
 // the bytes of their decoding and of their pieces in hexadecimal.
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/pre_tokenizers/json_form.h"
 #include "data/tokenizer.h"
 #include "format/gguf.h"
 
@@ -39,7 +44,37 @@ std::string to_hex(const std::string& bytes) {
   return hex;
 }
 
+void cut(std::string_view text, std::span<const Split> splits, std::string& pieces) {
+  if (splits.empty()) {
+    pieces += (pieces.empty() ? "" : " ") + to_hex(std::string(text));
+    return;
+  }
+  const Split& split = splits.front();
+  if (const Splitter splitter = split.splitter())
+    for (size_t length = 0; !text.empty(); text.remove_prefix(length))
+      cut(text.substr(0, length = splitter(text)), splits.subspan(1), pieces);
+  else
+    for (const auto& [begin, end] : split.pieces(text)) cut(text.substr(begin, end - begin), splits.subspan(1), pieces);
+}
+
+int answer_splits(const char* path) {
+  const std::vector<SplitStep> steps = read_pre_tokenizer(nlohmann::json::parse(read_file(path)));
+  const std::vector<Split> splits(steps.begin(), steps.end());
+  for (std::string line; std::getline(std::cin, line);) {
+    std::string pieces;
+    if (!line.empty()) cut(from_hex(line), splits, pieces);
+    std::cout << nlohmann::json(pieces).dump() << "\n";
+  }
+  return 0;
+}
+
 int answer(int count, char** arguments) {
+  if (count == 3 && std::string_view(arguments[2]) == "splits") return answer_splits(arguments[1]);
+  if (count == 4 && std::string_view(arguments[2]) == "folder") {
+    for (const auto& [name, text] : tokenizer_files(GgufFile::open(arguments[1]).metadata))
+      std::ofstream(std::filesystem::path(arguments[3]) / name) << text;
+    return 0;
+  }
   const auto tokenizer = open_tokenizer(arguments[1], count > 2);
   for (std::string line; std::getline(std::cin, line);) {
     const std::string text = from_hex(line);

@@ -242,16 +242,43 @@ TEST(Gguf, SaysThatThereIsNoUnknownToken) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 0);
 }
 
-TEST(Gguf, Phi3IsKnownByItsName) {
-  KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1280);
+TEST(Gguf, Phi3IsKnownByArchitectureAndTokens) {
+  auto files = test::tokenizer_files("llama2_sentencepiece");
+  KeyValues keys = tokenizer_metadata(files, 1280);
   keys.erase("tokenizer.whit.added_ids");
   keys.erase("tokenizer.whit.added_flags");
-  const Ids kept = make_tokenizer(keys)->encode("</s> \n", false, true);
-  EXPECT_GT(kept.size(), 1u);
-  keys.set("general.name", std::string("Phi-3 Mini 4K Instruct"));
-  const auto tokenizer = make_tokenizer(keys);
-  EXPECT_EQ(tokenizer->encode("</s> \n", false, true), Ids{2});
-  EXPECT_GT(tokenizer->encode("<s> \n", false, true).size(), 1u);
+  const auto swallows = [&] { return make_tokenizer(keys)->encode("</s> \n", false, true).size() == 1; };
+  keys.set("general.architecture", std::string("phi3"));
+  EXPECT_FALSE(swallows());  // without its tokens
+  auto tokens = *keys.array<std::string>("tokenizer.ggml.tokens");
+  auto types = *keys.array<int32_t>("tokenizer.ggml.token_type");
+  tokens[1270] = "<|user|>", tokens[1271] = "<|assistant|>", tokens[1272] = "<|end|>";
+  types[1270] = types[1271] = types[1272] = 3;
+  keys.erase("tokenizer.ggml.merges");
+  keys.set("tokenizer.ggml.tokens", tokens);
+  keys.set("tokenizer.ggml.token_type", types);
+  for (const char* name : {"Phi-3-mini-4k-instruct", "Phi 3 Mini 4k Instruct", "my model"}) {
+    keys.set("general.name", std::string(name));
+    EXPECT_TRUE(swallows()) << name;
+  }
+  EXPECT_GT(make_tokenizer(keys)->encode("<s> \n", false, true).size(), 1u);
+  const KeyValues back = tokenizer_metadata(tokenizer_files(keys), 1280);  // says so by itself
+  EXPECT_EQ(make_tokenizer(back)->encode("</s> \n", false, true), Ids{2});
+  for (const auto& [architecture, swallowed] : {std::pair{"whit", true}, {"llama", false}}) {
+    keys.set("general.architecture", std::string(architecture));
+    keys.set("whit.base_architecture", std::string(swallowed ? "phi3" : "llama"));
+    EXPECT_EQ(swallows(), swallowed) << architecture;
+  }
+  // A model of the architecture whose tokens do not swallow: the flags are written, so nothing is guessed.
+  nlohmann::json top = nlohmann::json::parse(files["tokenizer.json"]);
+  int id = 1280;
+  for (const char* turn : {"<|user|>", "<|assistant|>", "<|end|>"})
+    top["added_tokens"].push_back({{"id", id++}, {"content", turn}, {"normalized", false}, {"special", true}});
+  files["tokenizer.json"] = top.dump();
+  KeyValues kept = tokenizer_metadata(files, 1300);
+  kept.set("general.architecture", std::string("phi3"));
+  for (const std::string text : {"<|end|> \n", "</s> \n<|user|>"})
+    EXPECT_EQ(make_tokenizer(kept)->encode(text, false, true), make_tokenizer(files)->encode(text, false, true));
 }
 
 // The scores of this file: ids and text by hand-checked properties, as no reference ids come with it.

@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "cli/convert.h"
 #include "logits.h"
+#include "model/spec/basis.h"
 #include "model/torch/executor.h"
 #include "pipeline/compress.h"
 #include "pipeline/toys.h"
@@ -73,6 +75,21 @@ class ModelJobs : public FolderTest {
     ThreadPool pool(1);
     const Matrix torch = logits(make_torch_scorer(made));
     EXPECT_LT(difference(logits(make_runtime(made, pool)), torch), 1e-4);
+    // The way back: an ordinary file and a folder say the same.
+    for (const char* output : {"plain.gguf", "plain"}) {
+      SCOPED_TRACE(output);
+      ConvertOptions options;
+      options.output = folder_ / output;
+      options.type = "F32";
+      SilentProgress silent;
+      const ModelPtr plain = turn_back_stream(made);
+      output == std::string("plain") ? write_folder(*plain, options, pool, silent)
+                                     : write_gguf_model(*plain, options, pool, silent);
+      const ModelPtr again = load_model(options.output);
+      EXPECT_EQ(again->spec.stream_rotation, nullptr);
+      EXPECT_LT(difference(logits(make_runtime(again, pool)), torch), 1e-4);
+      std::filesystem::remove_all(options.output);
+    }
   }
   void expect_presets(const std::vector<std::string>& names) const {
     const ModelSpec spec = load_model(model_)->spec;

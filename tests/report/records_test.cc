@@ -36,7 +36,7 @@ TEST(Records, ModelKeys) {
   model.tensors.push_back({"output_norm.weight", "f32", {64}, 256, 32});
   const Json json = to_json(model, false);
   EXPECT_EQ(keys(json), (std::vector<std::string>{"architecture", "weights", "file_bytes", "file_bits_per_weight",
-                                                  "integrity", "tensors"}));
+                                                  "integrity", "notes", "tensors"}));
   EXPECT_EQ(keys(json["tensors"][0]),
             (std::vector<std::string>{"name", "shape", "format", "bytes", "bits_per_weight"}));
   // Only where they say something.

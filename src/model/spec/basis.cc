@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "base/error.h"
 #include "format/format.h"
@@ -47,13 +49,18 @@ class Change {
     refuse("the model lacks a tensor", name);
   }
 
-  void inputs(const std::string& name, const std::shared_ptr<const std::vector<float>>& gain) {
-    visit(name, [&](StoredTensor& tensor, uint64_t, uint64_t) {
-      if (tensor.rotation.inputs == rotation_ && tensor.gain == gain) return;  // by another member of its stack
-      if (tensor.rotation.inputs || tensor.gain) refuse("the inputs of this tensor are rotated already", tensor.name);
-      tensor.rotation.inputs = rotation_;
-      tensor.gain = gain;
-    });
+  // Of linears that read the same input.
+  void inputs(const std::vector<std::string>& names, const std::shared_ptr<const std::vector<float>>& gain) {
+    for (const std::string& name : names)
+      visit(name, [&](StoredTensor& tensor, uint64_t, uint64_t) {
+        for (const Member& member : tensor.members)
+          if (std::find(names.begin(), names.end(), member.name) == names.end())
+            refuse("a stack of matrices holds one that reads another input", tensor.name + ": " + member.name);
+        if (tensor.rotation.inputs == rotation_ && tensor.gain == gain) return;  // by another member of its stack
+        if (tensor.rotation.inputs || tensor.gain) refuse("the inputs of this tensor are rotated already", tensor.name);
+        tensor.rotation.inputs = rotation_;
+        tensor.gain = gain;
+      });
   }
 
   void outputs(const std::string& name) {
@@ -90,31 +97,47 @@ class Change {
   std::shared_ptr<Model> turned_;
 };
 
+// Why the norms of a model keep its residual stream as it is; null: they do not.
+const char* unturnable_norms(const ModelSpec& spec) {
+  if (spec.norm != NormKind::rms) return "layer norms";
+  return spec.norm_after || spec.branch_norms ? "norms of what a branch gives" : nullptr;
+}
+
+constexpr const char* kUnturnable = "a residual stream is turned only between rms norms that open a branch";
+
+struct Branch {
+  const char* norm;
+  std::vector<const char*> readers;
+  const char* writer;
+};
+std::vector<Branch> branches(const ModelSpec& spec) {
+  return {{"attn_norm", {"attn_q", "attn_k", "attn_v"}, "attn_output"},
+          {"ffn_norm", spec.gated ? std::vector{"ffn_gate", "ffn_up"} : std::vector{"ffn_up"}, "ffn_down"}};
+}
+
+std::shared_ptr<const std::vector<float>> gain_of(const Model& model, const std::string& norm) {
+  return std::make_shared<const std::vector<float>>(model.vector(norm, model.spec.width));
+}
+
 }  // namespace
 
 ModelPtr turn_stream(const ModelPtr& model, const RotationPtr& rotation) {
   const ModelSpec& spec = model->spec;
   Change change(model, rotation, spec.width);
-  if (spec.norm != NormKind::rms || spec.norm_after || spec.branch_norms)
-    change.refuse("a residual stream is turned only between rms norms that open a branch",
-                  spec.norm != NormKind::rms ? "layer norms" : "norms of what a branch gives");
+  if (const char* norms = unturnable_norms(spec)) change.refuse(kUnturnable, norms);
   if (spec.positions == PositionKind::learned) change.refuse("learned positions are not turned", spec.family);
   change.need_no_bias({"attn_output", "ffn_down"});
   if (spec.stream_rotation) change.refuse("the stream of this model is rotated already", "");
   for (uint64_t block = 0; block < spec.layers; ++block) {
     const std::string prefix = fmt::format("blk.{}.", block);
-    const auto fold = [&](const char* norm, std::initializer_list<const char*> readers) {
-      const std::string name = prefix + norm + ".weight";
-      const auto gain = std::make_shared<const std::vector<float>>(model->vector(name, spec.width));
-      for (const char* reader : readers) change.inputs(prefix + reader + ".weight", gain);
-      change.ones(name);
-    };
-    fold("attn_norm", {"attn_q", "attn_k", "attn_v"});
-    if (spec.gated)
-      fold("ffn_norm", {"ffn_gate", "ffn_up"});
-    else
-      fold("ffn_norm", {"ffn_up"});
-    for (const char* writer : {"attn_output", "ffn_down"}) change.outputs(prefix + writer + ".weight");
+    for (const Branch& branch : branches(spec)) {
+      const std::string norm = prefix + branch.norm + ".weight";
+      std::vector<std::string> readers;
+      for (const char* reader : branch.readers) readers.push_back(prefix + reader + ".weight");
+      change.inputs(readers, gain_of(*model, norm));
+      change.ones(norm);
+      change.outputs(prefix + branch.writer + ".weight");
+    }
   }
   change.model().spec.stream_rotation = rotation;
   return change.done("stream");
@@ -125,9 +148,58 @@ ModelPtr turn_values(const ModelPtr& model, const RotationPtr& rotation) {
   change.need_no_bias({"attn_v"});
   for (uint64_t block = 0; block < model->spec.layers; ++block) {
     change.outputs(fmt::format("blk.{}.attn_v.weight", block));
-    change.inputs(fmt::format("blk.{}.attn_output.weight", block), nullptr);
+    change.inputs({fmt::format("blk.{}.attn_output.weight", block)}, nullptr);
   }
   return change.done("values");
+}
+
+ModelPtr turn_back_stream(const ModelPtr& model) {
+  const ModelSpec& spec = model->spec;
+  const RotationPtr& rotation = spec.stream_rotation;
+  if (!rotation) return model;
+  if (const char* norms = unturnable_norms(spec))
+    throw Error(ErrorKind::input, kUnturnable, model->path.string() + ": whit.rotations", norms,
+                "this file can be run and tuned, and not be written without its rotation");
+  auto plain = std::make_shared<Model>(*model);
+  plain->spec.stream_rotation = nullptr;
+  plain->tensors.clear();
+  std::map<std::string, std::pair<UnitRotation, std::shared_ptr<const std::vector<float>>>> changes;
+  const auto ones = std::make_shared<const std::vector<float>>(spec.width, 1.0f);
+  for (uint64_t block = 0; block < spec.layers; ++block) {
+    const std::string prefix = fmt::format("blk.{}.", block);
+    for (const Branch& branch : branches(spec)) {
+      const std::string norm = prefix + branch.norm + ".weight", writer = prefix + branch.writer;
+      for (const char* reader : branch.readers)
+        changes[prefix + reader + ".weight"] = {{rotation, {}}, gain_of(*model, norm)};
+      changes[writer + ".weight"] = {{nullptr, {{0, rotation}}}, nullptr};
+      changes[writer + ".bias"] = {{rotation, {}}, nullptr};  // a row: (R b)^T = b^T R^T
+      changes[norm] = {};
+    }
+  }
+  const auto add = [&](const std::string& name, const StoredTensor& from, uint64_t begin, uint64_t rows) {
+    StoredTensor tensor = from;
+    tensor.name = name;
+    tensor.members.clear();
+    tensor.shape.rows = rows;
+    tensor.rotation = {};
+    tensor.gain = nullptr;
+    tensor.inner = {model, &from};
+    tensor.inner_begin = begin;
+    if (const auto change = changes.find(name); change == changes.end()) {
+      if (from.members.empty()) tensor = from;  // as it is
+    } else if (name.ends_with("norm.weight")) {
+      tensor = make_stored(name, std::make_shared<Packed>(pack_dense(make_format("f32"), tensor.shape, *ones)));
+      tensor.dimensions = from.dimensions;
+    } else {
+      std::tie(tensor.rotation, tensor.gain) = change->second;
+    }
+    plain->tensors.push_back(std::move(tensor));
+  };
+  for (const StoredTensor& tensor : model->tensors) {
+    if (tensor.members.empty()) add(tensor.name, tensor, 0, tensor.shape.rows);
+    for (const Member& member : tensor.members) add(member.name, tensor, member.begin, member.count);
+  }
+  return plain;
 }
 
 }  // namespace whit

@@ -18,4 +18,10 @@ ModelPtr turn_stream(const ModelPtr& model, const RotationPtr& rotation);
 // other than R's.
 ModelPtr turn_values(const ModelPtr& model, const RotationPtr& rotation);
 
+// The other way, for a file whose stream is turned (ModelSpec::stream_rotation): the same function of the ids without. Readers
+// give W diag(g) R^T, g the gain of the norm before them, which becomes ones; writers give R W and R b. Every matrix of a block
+// stands by itself in the result, which is there to be unpacked and written. The model itself where no stream is turned;
+// ErrorKind::input for norms that have no such form: layer norms, norms after a branch or a sum.
+ModelPtr turn_back_stream(const ModelPtr& model);
+
 }  // namespace whit

@@ -15,6 +15,12 @@ namespace whit {
 // rotary frequencies that are not those of `llama3`).
 nlohmann::json folder_config(const Model& model, const std::string& dtype);
 
+// That what is about to be written says what `model` says when it is read: `again` has its metadata and its tensors (names,
+// shapes, divisors of frequencies). ErrorKind::input naming what is refused or another one.
+void check_read_back(const Model& model, Model again);
+// The same for a folder's config.json.
+void check_read_back(const Model& model, const nlohmann::json& config);
+
 // The family that the model's folder is of: its own config.json's, or the one that says what the model is.
 const Family& folder_family(const Model& model);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/spec/spec.h"
@@ -33,7 +34,7 @@ enum class WindowRule {
   none,        // the family has no windows
   all,         // all blocks
   from_layer,  // with use_sliding_window: from max_window_layers on
-  listed,      // with use_sliding_window: those of layer_types, which must be there
+  unrotated,   // with use_sliding_window: those without positions
   pattern,     // all but every sliding_window_pattern-th
 };
 
@@ -50,6 +51,10 @@ struct Family {
   std::string_view architecture;  // its class
   ConfigNames names;
 
+  // Of config.json: keys that not every family reads, keys of this family that change nothing, second names of sizes.
+  std::vector<std::string_view> reads = {}, inert = {};
+  std::vector<std::pair<const char*, const char*>> aliases = {};
+
   // Where config.json is silent.
   uint64_t kv_heads = 0;    // 0: as many as heads
   uint64_t head_size = 0;   // 0: width / heads
@@ -59,6 +64,7 @@ struct Family {
   double epsilon = 1e-6;
   double theta = 10000.0;
   bool tied = false;
+  std::vector<std::string_view> biases = {};  // linears that have one whatever config.json says (but enable_bias)
 
   // How it is built.
   NormKind norm = NormKind::rms;
@@ -72,6 +78,9 @@ struct Family {
   uint64_t unrotated_every = 0;   // every n-th block has no positions, where nothing says it; 0: all have
   bool two_rotaries = false;      // blocks with a window have a rotary base of their own, without scaling
   double window_theta = 10000.0;  // that base, where nothing says it
+  bool partly_rotated = false;    // partial_rotary_factor is read
+  bool longrope_only = false;     // no other rotary scaling
+  uint64_t original_context = 0;  // that longrope begins from, where nothing outside of its parameters says it; 0: context
   bool scaled_embedding = false;  // by sqrt(width)
   bool sizes_attention = false;   // query_pre_attn_scalar^-1/2 scales attention
 

@@ -15,6 +15,8 @@
 #include "model/spec/folder_checksums.h"
 #include "model/spec/load.h"
 #include "model/spec/load_quantized.h"
+#include "model/spec/settle.h"
+#include "model/spec/what_is_this.h"
 
 namespace whit {
 namespace {
@@ -77,14 +79,43 @@ StoredTensor stored_tensor(const FolderMatrix& matrix, const std::string& name, 
 }
 
 // The folder's weight files in the order of their names, each with the tensors that the index says it has; the one
-// file has no index, and is told to have none.
-std::map<std::string, std::set<std::string>> weight_files(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "model.safetensors")) return {{"model.safetensors", {}}};
+// file has no index, and is told to have none. All are there.
+std::map<std::string, std::set<std::string>> weight_files(const std::filesystem::path& folder,
+                                                          std::vector<std::string>& notes) {
   const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index))
-    throw Error(ErrorKind::io, "the folder has no weights that are read here", folder.string(), {},
-                "a file model.safetensors or model.safetensors.index.json is wanted");
-  return index_files(parse_json(read_file(index, kLargestTokenizer), index.string()), index.string());
+  if (std::filesystem::exists(folder / "model.safetensors")) {
+    if (std::filesystem::exists(index))
+      notes.push_back("model.safetensors is read; model.safetensors.index.json, which is there too, is not");
+    return {{"model.safetensors", {}}};
+  }
+  refuse_foreign_file(index);
+  auto files = index_files(parse_json(read_file(index, kLargestTokenizer), index.string()), index.string());
+  std::vector<std::string> absent;
+  for (const auto& [name, tensors] : files)
+    if (!std::filesystem::exists(folder / name)) absent.push_back(name);
+  if (!absent.empty())
+    throw Error(
+        ErrorKind::io, "the folder lacks files of weights that its index names", index.string(),
+        fmt::format("{} of {}: {}{}", absent.size(), files.size(),
+                    fmt::join(absent.begin(), absent.begin() + std::min<ptrdiff_t>(4, std::ssize(absent)), ", "),
+                    absent.size() > 4 ? ", ..." : ""),
+        "fetch them too");
+  return files;
+}
+
+// Tensors that take no part in what a model of floats computes: tables that follow from config.json, and scales for a
+// cache of 8 bits.
+enum class Buffer { none, table, cache_scale };
+Buffer buffer_kind(const Family& family, std::string_view name) {
+  const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
+  if (std::any_of(family.ignored.begin(), family.ignored.end(), ends)) return Buffer::table;
+  if (family.positions == PositionKind::rotary && ends("rotary_emb.inv_freq")) return Buffer::table;
+  for (const char* ending :
+       {"attn.k_scale", "attn.v_scale", "attn.q_scale", "attn.prob_scale", "attn.kv_scale", "attn.k_zero_point",
+        "attn.v_zero_point", "k_proj.k_scale", "v_proj.v_scale", "q_proj.q_scale", "k_proj.output_scale",
+        "v_proj.output_scale", "qkv_proj.output_scale", "qkv_proj.k_scale", "qkv_proj.v_scale"})
+    if (ends(ending)) return Buffer::cache_scale;
+  return Buffer::none;
 }
 
 // Before config.json had a quantization_config, packers wrote a file of their own beside it.
@@ -125,30 +156,42 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   model->integrity = checksums ? "not verified" : "absent";
   if (options.verify && verify_folder(path)) model->integrity = "ok";
   const std::filesystem::path config_path = path / "config.json";
+  refuse_foreign_file(config_path);
   const std::string config_text = read_file(config_path, kLargestConfig);
   const std::filesystem::path named = path.filename().empty() ? path.parent_path() : path;
   nlohmann::json config_json = parse_json(config_text, config_path.string());
   const FolderConfig config = read_config(config_json, config_path.string(), named.filename().string());
   model->metadata = config.metadata;
+  model->notes = config.notes;
+
+  if (const auto mlx = config_json.find("quantization"); mlx != config_json.end() && mlx->is_object())
+    throw Error(ErrorKind::input, "the folder is of MLX, whose packed matrices are not read",
+                config_path.string() + ": quantization", mlx->dump().substr(0, 100),
+                "fetch the original folder, or a GGUF file");
 
   Hasher hasher;
   hasher.add(config_text);
   add_old_quantization(path, config_json, hasher);
   std::vector<FolderTensor> entries;
-  for (auto& [file_name, listed] : weight_files(path)) {
+  size_t cache_scales = 0;
+  for (auto& [file_name, listed] : weight_files(path, model->notes)) {
+    refuse_foreign_file(path / file_name);
     const SafetensorsFile file = SafetensorsFile::open(path / file_name);
     hasher.add(file.file->bytes());
     model->file_bytes += file.file->bytes().size();
     for (const SafetensorsEntry& entry : file.tensors) {
       listed.erase(entry.name);
-      const auto is = [&](std::string_view ending) { return entry.name.ends_with(ending); };
-      if (std::none_of(config.family->ignored.begin(), config.family->ignored.end(), is))
-        entries.push_back({entry, file.file});
+      const Buffer kind = buffer_kind(*config.family, entry.name);
+      cache_scales += kind == Buffer::cache_scale;
+      if (kind == Buffer::none) entries.push_back({entry, file.file});
     }
     if (!listed.empty())
       throw Error(ErrorKind::input, "a shard lacks a tensor that the index says it has", (path / file_name).string(),
                   *listed.begin(), "the folder is incomplete: fetch it again");
   }
+  if (cache_scales != 0)
+    model->notes.push_back(fmt::format(
+        "{} scales of a key-value cache of 8 bits are not read: the cache here holds floats", cache_scales));
   std::set<std::string> dtypes, seen;
   for (const FolderMatrix& matrix : folder_matrices(entries, config_json, config_path.string())) {
     const std::string name = folder_to_gguf_name(*config.family, matrix.name);
@@ -159,15 +202,37 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
     model->tensors.push_back(stored_tensor(matrix, name, config));
     dtypes.insert(matrix.kind);
   }
+  if (const auto packed = config_json.find("quantization_config"); packed != config_json.end() && packed->is_object())
+    if (const auto by = packed->find("quant_method");
+        by != packed->end() && by->dump().find("auto") != std::string::npos)
+      model->notes.push_back(
+          fmt::format("auto-round packed matrices as GPTQ and AWQ do: they are read as {}", fmt::join(dtypes, ", ")));
+  settle_output(*model, config.tied);
+  settle_vectors(*model, config);
   for (const auto& [name, divisors] : config.divisors)
     model->tensors.push_back(made_tensor(name, 1, pack_dense(make_format("f32"), {1, divisors.size()}, divisors)));
-  if (const TensorView embedding = model->find("token_embd.weight"))
+  if (const TensorView embedding = model->find("token_embd.weight")) {
+    if (config.vocabulary != 0 && config.vocabulary != embedding.rows)
+      throw Error(ErrorKind::input, "the embedding has another number of rows than config.json says",
+                  config_path.string() + ": vocab_size", fmt::format("{}, {} rows", config.vocabulary, embedding.rows));
     model->metadata.set(fmt::format("{}.vocab_size", config.family->gguf), static_cast<uint32_t>(embedding.rows));
+  }
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
   for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "config.json"})
-    if (std::filesystem::exists(path / name)) model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "generation_config.json", "chat_template.jinja", "config.json"})
+    if (std::filesystem::exists(path / name)) {
+      refuse_foreign_file(path / name);
+      model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
+    }
+  if (std::filesystem::exists(path / "adapter_config.json"))
+    model->notes.push_back("the folder also holds an adapter (adapter_config.json): it is not applied");
+  if (const auto more = path / "additional_chat_templates"; std::filesystem::is_directory(more))
+    for (const auto& entry : std::filesystem::directory_iterator(more))
+      if (entry.path().extension() == ".jinja")
+        model->tokenizer_files["additional_chat_templates/" + entry.path().filename().string()] =
+            read_file(entry.path(), kLargestTokenizer);
   describe(*model);
   return model;
 }

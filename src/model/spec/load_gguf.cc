@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -9,6 +10,7 @@
 #include "format/container.h"
 #include "format/gguf.h"
 #include "model/spec/load.h"
+#include "model/spec/settle.h"
 
 namespace whit {
 namespace {
@@ -51,7 +53,8 @@ std::vector<std::filesystem::path> other_shards(const GgufFile& first, const std
   const std::string where = path.string() + ": split.";
   if (const uint64_t number = first.metadata.unsigned_integer("split.no"); number != 0)
     throw Error(ErrorKind::input, "this is not the first file of a model in shards", where + "no",
-                fmt::format("file {} of {}", number + 1, count), "give the file ...-00001-of-...");
+                fmt::format("file {} of {}", number + 1, count),
+                fmt::format("give the file ...-00001-of-{:05}.gguf", count));
   if (count > 99999 || !name.ends_with(ending))
     throw Error(ErrorKind::input, "a model in shards has another file name than its header says", path.string(), name,
                 "a name that ends in " + ending);
@@ -59,6 +62,15 @@ std::vector<std::filesystem::path> other_shards(const GgufFile& first, const std
   for (uint64_t i = 2; i <= count; ++i)
     others.push_back(path.parent_path() /
                      (name.substr(0, name.size() - ending.size()) + fmt::format("-{:05}-of-{:05}.gguf", i, count)));
+  std::vector<std::string> absent;
+  for (const std::filesystem::path& other : others)
+    if (!std::filesystem::exists(other)) absent.push_back(other.filename().string());
+  if (!absent.empty())
+    throw Error(
+        ErrorKind::io, "files of the model in shards are missing", path.string(),
+        fmt::format("{} of {}: {}", absent.size(), count,
+                    fmt::join(absent.begin(), absent.begin() + std::min<ptrdiff_t>(4, std::ssize(absent)), ", ")),
+        "fetch them into the same folder");
   return others;
 }
 
@@ -112,6 +124,7 @@ ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& o
                fmt::format("{} of {}", model->tensors.size(), told));
     }
     for (const char* key : {"split.no", "split.count", "split.tensors.count"}) model->metadata.erase(key);
+    settle_output(*model, std::nullopt);
     describe(*model);
     model->spec.stream_rotation = stored_stream(gguf);
     if (const RotationPtr& stream = model->spec.stream_rotation; stream && stream->size() != model->spec.width)

@@ -72,13 +72,57 @@ class QuantizationKeys {
   std::string where_;
 };
 
+// The packing that auto-round names is GPTQ's or AWQ's, with its own words for it ("auto_round:auto_gptq"; older
+// versions put it in `backend`). Its others store the middle of the grid in one way or the other: only that of a
+// symmetric grid, 7 or 8, tells which.
+std::string auto_round_method(const QuantizationKeys& keys) {
+  const char* key = keys.find("packing_format") || !keys.find("backend") ? "packing_format" : "backend";
+  const std::string packing = keys.string(key, "auto_round");
+  const auto is = [&](std::string_view name) {
+    return packing == name || packing.starts_with(fmt::format("{}:", name));
+  };
+  if (keys.string("data_type", "int") != "int") keys.bad("data_type", "int is read");
+  if (keys.integer("act_bits", 16) < 16) keys.bad("act_bits", "activations of floats are read");
+  if (is("auto_round:auto_awq") || is("auto_round:awq") || is("auto_awq")) return "awq";
+  if (is("auto_round:auto_gptq") || is("auto_round:gptq") || is("auto_gptq")) return "gptq";
+  if (packing != "auto_round" && packing != "auto_round:gptqmodel" && packing != "auto_round:exllamav2" &&
+      packing != "auto_round:tritonv2")
+    keys.bad(key, "auto_round:auto_gptq and auto_round:auto_awq are read");
+  if (!keys.boolean("sym", false)) keys.bad(key, "this packing is read of symmetric grids (sym)");
+  return "gptq";
+}
+
+// Layers that are packed in another way than the rest, by auto-round (extra_config) or GPTQModel (dynamic). Those that
+// are left as floats are seen by their tensors.
+void check_layers(const QuantizationKeys& keys) {
+  const auto same = [&](const json& layer, const char* key, const json* common) {
+    return !layer.contains(key) || layer[key].is_null() || (common && layer[key] == *common);
+  };
+  for (const char* key : {"extra_config", "dynamic"}) {
+    const json* layers = keys.find(key);
+    if (!layers) continue;
+    if (!layers->is_object()) keys.bad(key, "a table of layers is wanted");
+    for (const auto& [name, layer] : layers->items()) {
+      if (!layer.is_object() || name.starts_with("-:")) continue;
+      const auto bits = layer.find("bits");
+      if (bits != layer.end() && bits->is_number_integer() && *bits >= json(16)) continue;
+      for (const char* option : {"bits", "group_size", "sym"})
+        if (!same(layer, option, keys.find(option)))
+          keys.bad(key, "layers with other bits, groups or grids are not read");
+    }
+  }
+}
+
 Quantization read_quantization(const json& config, const std::string& where) {
   const auto found = config.is_object() ? config.find("quantization_config") : config.end();
   Quantization quantization;
   if (found == config.end() || found->is_null()) return quantization;
   const QuantizationKeys keys(*found, where);
-  const std::string method = keys.string("quant_method", "");
+  std::string method = keys.string("quant_method", "");
+  const bool auto_round = method == "auto-round" || method == "intel/auto-round" || method == "auto_round";
+  if (auto_round) method = auto_round_method(keys);
   if (method == "gptq" || method == "awq") {
+    check_layers(keys);
     quantization.packing = method == "gptq" ? Packing::gptq : Packing::awq;
     if (keys.integer(keys.find("w_bit") ? "w_bit" : "bits", 4) != 4) keys.bad("bits", "4 bits are read");
     const int64_t group = keys.integer(keys.find("q_group_size") ? "q_group_size" : "group_size", 128);
@@ -94,10 +138,10 @@ Quantization read_quantization(const json& config, const std::string& where) {
     return quantization;
   }
   if (method == "compressed-tensors" && keys.string("format", "") != "float-quantized" &&
-      keys.string("format", "") != "naive-quantized")
-    keys.bad("format", "float-quantized is read");
+      keys.string("format", "") != "naive-quantized" && keys.string("format", "") != "dense")
+    keys.bad("format", "float-quantized and dense are read");
   if (method != "fp8" && method != "compressed-tensors" && method != "fbgemm_fp8")
-    keys.bad("quant_method", "gptq, awq, fp8 and compressed-tensors are read");
+    keys.bad("quant_method", "gptq, awq, auto-round, fp8 and compressed-tensors are read");
   if (const json* block = keys.find("weight_block_size")) {
     if (!block->is_array() || block->size() != 2 || !(*block)[0].is_number_unsigned() ||
         !(*block)[1].is_number_unsigned() || (*block)[0] == 0 || (*block)[1] == 0)
@@ -126,7 +170,7 @@ class FolderReader {
         matrices.push_back(scaled_f8(tensor));
       else if (is_int4() && name.ends_with(".qweight"))
         matrices.push_back(int4(tensor, name.substr(0, name.size() - std::string_view("qweight").size())));
-      else if (!is_part(name) && !is_empty_bias(tensor))
+      else if (!is_part(name))
         matrices.push_back(dense(tensor));
     }
     for (const FolderTensor& tensor : tensors_)
@@ -144,14 +188,6 @@ class FolderReader {
     };
     if (is_int4()) return ends({".qzeros", ".scales", ".g_idx"});
     return ends({".weight_scale", ".weight_scale_inv", ".input_scale"});
-  }
-  // Packers gave every linear a bias, all zeros where the model has none.
-  bool is_empty_bias(const FolderTensor& tensor) const {
-    const std::string& name = tensor.entry.name;
-    if (!is_int4() || !name.ends_with(".bias") || !by_name_.contains(name.substr(0, name.size() - 4) + "qweight"))
-      return false;
-    return std::all_of(tensor.entry.data.begin(), tensor.entry.data.end(),
-                       [](std::byte b) { return b == std::byte{0}; });
   }
 
   const FolderTensor* find(const std::string& name) {
@@ -256,8 +292,8 @@ class FolderReader {
     FolderMatrix out{base + "weight", from.where(), awq ? "AWQ int4" : "GPTQ int4", {}};
     out.tensor.shape = {outputs, in};
     const FolderTensor& zeros = need(from, base + "qzeros", "I32", {groups, outputs / 8});
-    // The middle of a symmetric grid is 8. Some writers store it whole in files that call themselves "gptq", the version
-    // that stores 7: what is there decides.
+    // The middle of a symmetric grid is 8. Some writers store it whole in files that call themselves "gptq", the
+    // version that stores 7: what is there decides.
     const auto whole = [&] {
       return quantization_.symmetric && std::all_of(zeros.entry.data.begin(), zeros.entry.data.end(),
                                                     [](std::byte pair) { return pair == std::byte{0x88}; });

@@ -12,6 +12,7 @@
 #include "model/spec/config.h"
 #include "model/spec/family.h"
 #include "model/spec/load.h"
+#include "model/spec/settle.h"
 
 namespace whit {
 namespace {
@@ -51,7 +52,8 @@ uint64_t most_weights(const Model& model) {
 }
 
 double finite_positive(const Model& model, const std::string& key, double value) {
-  if (!std::isfinite(value) || value <= 0)
+  // Executors compute in floats: what is none there would be another number for each of them.
+  if (const auto single = static_cast<float>(value); !std::isnormal(single) || value <= 0)
     refuse(model, "a number of the model is not usable", key, fmt::format("{}", value));
   return value;
 }
@@ -68,12 +70,13 @@ std::vector<bool> flags(const Model& model, const std::string& key, uint64_t lay
     for (uint64_t n = 0; n < layers; ++n) flags.push_back((n + 1) % period != 0);
   }
   if (flags.size() != layers)
-    refuse(model, "a key has another number of layers than the model", key, fmt::format("{} of {}", flags.size(), layers));
+    refuse(model, "a key has another number of layers than the model", key,
+           fmt::format("{} of {}", flags.size(), layers));
   return flags;
 }
 
-// Divisors of scaling yarn (2309.00071, section 3.2): the base frequencies divided by `factor` below, as they are above, a
-// ramp between.
+// Divisors of scaling yarn (2309.00071, section 3.2): the base frequencies divided by `factor` below, as they are
+// above, a ramp between.
 std::vector<float> yarn_divisors(double theta, uint64_t dimensions, double factor, double original, double fast,
                                  double slow, bool truncate) {
   const auto d = static_cast<double>(dimensions);
@@ -112,11 +115,21 @@ RotarySpec rotary_spec(const Model& model, const std::string& prefix, uint64_t h
   double factor = 1;
   rotary.attention_factor = number("rope.scaling.attn_factor", 1.0);
   const std::string kind = keys.string(prefix + "rope.scaling.type", "none");
-  if (model.find("rope_freqs.weight")) rotary.frequency_divisors = divisors("rope_freqs.weight");
+  const bool freqs = static_cast<bool>(model.find("rope_freqs.weight"));
+  const bool factors = model.find("rope_factors_long.weight") || model.find("rope_factors_short.weight");
+  const auto alone = [&](const char* tensor, bool there) {
+    if (there)
+      refuse(model, "the rotary frequencies are scaled in two ways", "tensor " + std::string(tensor), kind,
+             prefix + "rope.scaling.type says another one: which is meant is not known");
+  };
+  if (freqs) rotary.frequency_divisors = divisors("rope_freqs.weight");
+  if (kind == "yarn" || factors) alone("rope_freqs.weight", freqs);
+  if (kind == "linear" || kind == "yarn") alone("rope_factors_long.weight", factors);
   if (kind == "linear") {
     factor = finite_positive(model, prefix + "rope.scaling.factor", keys.number(prefix + "rope.scaling.factor"));
   } else if (kind == "yarn") {
-    const double by = finite_positive(model, prefix + "rope.scaling.factor", keys.number(prefix + "rope.scaling.factor"));
+    const double by =
+        finite_positive(model, prefix + "rope.scaling.factor", keys.number(prefix + "rope.scaling.factor"));
     const std::string original = prefix + "rope.scaling.original_context_length";
     rotary.frequency_divisors =
         yarn_divisors(rotary.theta, rotary.dimensions, by,
@@ -124,7 +137,7 @@ RotarySpec rotary_spec(const Model& model, const std::string& prefix, uint64_t h
                       number("rope.scaling.yarn_beta_fast", 32.0), number("rope.scaling.yarn_beta_slow", 1.0),
                       keys.boolean(prefix + "rope.scaling.yarn_truncate", true));
     rotary.attention_factor *= yarn_attention_factor(by);
-  } else if (model.find("rope_factors_long.weight")) {  // longrope, whether it is named or not
+  } else if (factors) {  // longrope, whether it is named or not
     rotary.frequency_divisors = divisors("rope_factors_short.weight");
     rotary.long_divisors = divisors("rope_factors_long.weight");
     const std::string original = prefix + "rope.scaling.original_context_length";
@@ -177,6 +190,11 @@ void read_blocks(const Model& model, const Family& family, ModelSpec& spec) {
 const Family& family_of(const Model& model) {
   const std::string name = model.metadata.string("general.architecture");
   const Family* family = family_of_gguf(name);
+  if (const std::string type = model.metadata.string("general.type", "model"); type != "model")
+    refuse(model, "this GGUF file is no model", "general.type", type,
+           type == "adapter" ? "it is an adapter (LoRA): merge it into its model first" : "give the model's own file");
+  if (model.tensors.empty())
+    refuse(model, "this GGUF file has no weights", "tensors", "none", "a vocabulary alone? give the model's own file");
   if (!family)
     refuse(model, "this family of models is not supported", "general.architecture", name,
            "read are " + family_names(true));
@@ -223,14 +241,18 @@ ModelSpec read_spec(const Model& model, const Family& family) {
                             keys.unsigned_integer(prefix + "attention.key_length", spec.width / spec.heads));
   // Before anything of a head's size is made: all heads together are rows of a tensor that is there.
   const std::string heads_key = prefix + "attention.head_count";
-  if (const uint64_t all = checked_mul(spec.heads, spec.head_size, model.path.string() + ": " + heads_key); all > most_weights(model))
-    refuse(model, "the heads are larger than any tensor", heads_key, fmt::format("{} heads of {}", spec.heads, spec.head_size));
+  if (const uint64_t all = checked_mul(spec.heads, spec.head_size, model.path.string() + ": " + heads_key);
+      all > most_weights(model))
+    refuse(model, "the heads are larger than any tensor", heads_key,
+           fmt::format("{} heads of {}", spec.heads, spec.head_size));
   if (const uint64_t length = keys.unsigned_integer(prefix + "attention.value_length", spec.head_size);
       length != spec.head_size)
     refuse(model, "value heads of another size than key heads are not supported", prefix + "attention.value_length",
            fmt::format("{} and {}", length, spec.head_size));
   if (const uint64_t experts = keys.unsigned_integer(prefix + "expert_count", 0); experts != 0)
     refuse(model, "mixtures of experts are not supported", prefix + "expert_count", fmt::format("{}", experts));
+  if (!keys.boolean(prefix + "attention.causal", true))
+    refuse(model, "attention to later positions is not supported", prefix + "attention.causal", "false");
   if (const std::string name = keys.string(prefix + "activation", activation_name(spec.activation));
       const Activation* found = find_activation(name))
     spec.activation = *found;
@@ -273,7 +295,8 @@ void split_fused(Model& model, const Family& family) {
     for (const FusedUnit& row : family.fused)
       if (unit.block >= 0 && unit.kind == row.unit)
         for (const std::string_view name : {row.unit, row.gguf})
-          for (const char* kind : {"weight", "bias"}) named[fmt::format("blk.{}.{}.{}", unit.block, name, kind)] = &unit;
+          for (const char* kind : {"weight", "bias"})
+            named[fmt::format("blk.{}.{}.{}", unit.block, name, kind)] = &unit;
   if (named.empty()) return;
   std::vector<StoredTensor> tensors;
   for (StoredTensor& tensor : model.tensors) {
@@ -331,8 +354,9 @@ void check_tensors(const Model& model) {
     if (tensor.members.empty()) found[tensor.name] = tensor.shape;
     for (const Member& member : tensor.members) found[member.name] = {member.count, tensor.shape.cols};
   }
-  for (const char* divisors : {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"})
-    found.erase(divisors);
+  if (spec.positions == PositionKind::rotary)
+    for (const char* divisors : {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"})
+      found.erase(divisors);
   for (const auto& [name, shape] : wanted) {
     const auto it = found.find(name);
     if (it == found.end()) refuse(model, "the model lacks a tensor", "tensor " + name, "");
@@ -340,6 +364,9 @@ void check_tensors(const Model& model) {
       refuse(model, "a tensor has another shape than the model's description says", "tensor " + name,
              fmt::format("{} x {}, wanted {} x {}", it->second.rows, it->second.cols, shape.rows, shape.cols));
   }
+  const TensorView embedding = model.find("token_embd.weight");
+  if (!embedding.tensor->rotation.rows(embedding.begin, embedding.rows).outputs.empty())
+    refuse(model, "an embedding with rotated outputs cannot be looked up row by row", "tensor token_embd.weight", "");
   for (const auto& [name, shape] : found)
     if (!wanted.contains(name))
       refuse(model, "the model has a tensor that is not supported", "tensor " + name,
@@ -356,6 +383,7 @@ void describe(Model& model) {
     if (model.find(fmt::format("blk.0.{}.bias", linear))) model.spec.biases.push_back(linear);
   add_plain_norms(model);
   check_tensors(model);
+  note_unread_keys(model);
 }
 
 }  // namespace whit

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/keyvalue.h"
+#include "base/progress.h"
 #include "format/tensor.h"
 #include "model/spec/spec.h"
 
@@ -19,8 +20,8 @@ struct Model {
   // GGUF keys in GGUF meaning (for a folder: made from config.json), tokenizer keys unpacked and included for GGUF
   // files.
   KeyValues metadata;
-  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json of a
-  // folder; empty for GGUF.
+  // Text of tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja, config.json and
+  // additional_chat_templates/*.jinja of a folder; empty for GGUF.
   std::map<std::string, std::string> tokenizer_files;
   std::filesystem::path path;
   std::string weights;       // for people: "gguf Q4_1", "safetensors F32", "whit"
@@ -28,6 +29,9 @@ struct Model {
   std::string integrity;     // "ok", "absent", or "not verified"
   std::string content_hash;  // hex; over header and data (folder: config and weight files)
   std::string basis;         // names what basis.h did to the original; empty: nothing
+  // What a reader settled where the files say one thing and hold another, a sentence each: said once when the model is
+  // opened.
+  std::vector<std::string> notes;
 
   // Of what is derived from the weights as they are seen; content_hash is of the function that they compute.
   std::string weights_hash() const { return content_hash + basis; }
@@ -50,5 +54,7 @@ struct LoadOptions {
 // GGUF file or Hugging Face folder. Everything unknown (family, tensor type, rope scaling) is ErrorKind::input that
 // names what was found. Weights stay in the mapped file.
 ModelPtr load_model(const std::filesystem::path& path, const LoadOptions& options = {});
+// The same, and says the model's notes.
+ModelPtr load_model(const std::filesystem::path& path, const LoadOptions& options, Progress& progress);
 
 }  // namespace whit

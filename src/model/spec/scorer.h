@@ -34,6 +34,12 @@ class ScorerSession {
 void check_fed_ids(const ModelSpec& spec, std::span<const int32_t> ids, size_t position, size_t context);
 void check_truncation(size_t position, size_t now);
 
+// Beyond this, numbers on the way through a model are an overflow: squares and sums of them are still floats, so that every
+// executor, instruction set and kind of activations finds the same ones.
+inline constexpr float kLargestActivation = 0x1p50f;
+// ErrorKind::numeric unless all are within that; NaN is not. `block` < 0: outside of the blocks.
+void check_activations(std::span<const float> values, int64_t block, const char* what);
+
 // The row of position_embd.weight at `position`; ErrorKind::usage past the last one.
 uint64_t learned_row(const ModelSpec& spec, uint64_t position);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "model/spec/score_bound.h"
 #include "model/torch/gemm.h"
 #include "model/torch/kernels.h"
 
@@ -35,6 +36,7 @@ void probabilities(const AttentionShape& shape, const AttentionSequence& s, size
   for (size_t i = 0; i < count; ++i) {
     const size_t position = s.offset + first + i;
     const KeyRange own = visible_keys(shape, position, position);
+    check_scores({scores + i * keys.size() + own.begin - keys.begin, own.size()}, shape.scale);
     masked_softmax(scores + i * keys.size(), keys.size(), own.begin - keys.begin, own.end - keys.begin, shape.scale);
   }
 }

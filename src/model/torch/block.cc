@@ -92,6 +92,9 @@ void BlockRunner::run(uint64_t block, const BlockWeights& weights, float* x, siz
         norm(spec_.norm, from + t * width, by.gain, by.bias, width, spec_.norm_epsilon, out + t * width);
     });
   };
+  const auto check = [&](const float* values, size_t cols, const char* what) {
+    check_activations({values, tokens * cols}, static_cast<int64_t>(block), what);
+  };
   float* normed = grow(normed_, tokens * width);
   // What a branch reads; what becomes of its output.
   const auto open = [&](const BlockWeights::Norm& by) {
@@ -99,17 +102,20 @@ void BlockRunner::run(uint64_t block, const BlockWeights& weights, float* x, siz
       std::copy_n(x, tokens * width, normed);
     else
       normalize(by, x, normed);
+    check(normed, width, "norm");
   };
   const auto close = [&](const BlockWeights::Linear& layer, const float* from, const BlockWeights::Norm& branch_norm,
                          const BlockWeights::Norm& after) {
     if (spec_.branch_norms) {
       float* branch = grow(branch_, tokens * width);
       linear(layer, from, tokens, 0.0f, branch);
+      check(branch, width, "branch");
       normalize(branch_norm, branch, branch);
       for (size_t i = 0; i < tokens * width; ++i) x[i] += branch[i];
     } else {
       linear(layer, from, tokens, 1.0f, x);
     }
+    check(x, width, "sum");
     if (spec_.norm_after) normalize(after, x, x);
   };
 
@@ -130,6 +136,9 @@ void BlockRunner::run(uint64_t block, const BlockWeights& weights, float* x, siz
   linear(weights.query, normed, tokens, 0.0f, query);
   linear(weights.key, normed, tokens, 0.0f, key);
   linear(weights.value, normed, tokens, 0.0f, value);
+  check(query, shape.query_width(), "attn_qkv");
+  check(key, shape.key_width(), "attn_qkv");
+  check(value, shape.key_width(), "attn_qkv");
   const bool rotated = spec_.rotary_of(block) != nullptr;
   RotaryTable& rotary = rotaries_[spec_.block(block).rotary];
   if (rotated) rotary.extend(offset + length);
@@ -170,11 +179,14 @@ void BlockRunner::run(uint64_t block, const BlockWeights& weights, float* x, siz
   if (spec_.gated) {
     gate = grow(gate_, tokens * hidden);
     linear(weights.gate, normed, tokens, 0.0f, gate);
+    check(gate, hidden, "ffn_up");
   }
+  check(up, hidden, "ffn_up");
   run_parallel(tokens, 16, [&](size_t begin, size_t end, int) {
     activate(spec_.activation, gate + begin * hidden, spec_.gated ? up + begin * hidden : nullptr,
              (end - begin) * hidden);
   });
+  check(gate, hidden, "ffn_down");
   tell("ffn_down", gate, hidden);
   close(weights.down, gate, weights.feed_forward_branch_norm, weights.feed_forward_norm);
 }

@@ -65,6 +65,7 @@ class TorchScorer final : public Scorer, public std::enable_shared_from_this<Tor
         part(rows.data.data(), begin, count);
       }
     }
+    check_activations(std::span(out.data).first(hidden.rows * spec().vocabulary), -1, "output");
     cap_logits(spec(), std::span(out.data).first(hidden.rows * spec().vocabulary));
   }
 

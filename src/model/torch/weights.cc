@@ -12,6 +12,7 @@ namespace torch_room {
 void unpack(const TensorView& view, uint64_t begin, uint64_t count, float* out) {
   const StoredTensor& tensor = *view.tensor;
   const uint64_t cols = view.shape().cols;
+  WHIT_CHECK(!tensor.inner);
   if (tensor.rotation.outputs.empty() || count != view.rows) {
     run_parallel(count, 8, [&](size_t first, size_t last, int) {
       unpack_rows(view, begin + first, last - first, std::span(out + first * cols, (last - first) * cols));
@@ -82,6 +83,7 @@ Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, si
     unpack_rows(view, static_cast<uint64_t>(ids[i]), 1, row);
     if (spec.embedding_scale != 1)
       for (float& value : row) value *= static_cast<float>(spec.embedding_scale);
+    check_activations(row, -1, "token_embd");
   }
   if (spec.projects()) rows = projected(model, "project_in.weight", {spec.width, spec.embedding_width}, rows);
   std::vector<float> position(spec.width);
@@ -89,6 +91,7 @@ Matrix embed(const Model& model, std::span<const int32_t> ids, size_t length, si
     unpack_rows(positions, learned_row(spec, offset + (length == 0 ? i : i % length)), 1, position);
     for (size_t j = 0; j < spec.width; ++j) rows.row(i)[j] += position[j];
   }
+  check_activations(rows.data, -1, "token_embd");
   to_stream(spec, rows);
   return rows;
 }
@@ -98,6 +101,7 @@ Matrix final_norm(const Model& model, MatrixView hidden) {
   WHIT_CHECK(hidden.cols == spec.width);
   Matrix turned = from_stream(spec, hidden);
   const auto to_output = [&] {
+    check_activations(turned.data, -1, "output_norm");
     return spec.projects() ? projected(model, "project_out.weight", {spec.embedding_width, spec.width}, turned)
                            : std::move(turned);
   };

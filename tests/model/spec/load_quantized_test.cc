@@ -1,4 +1,5 @@
 // Folders that quantizers wrote, against what tools/quantized_folders.py computed of the numbers before it packed them.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -132,6 +133,36 @@ TEST(Quantized, SymmetricZerosAreWhatTheyAre) {
   EXPECT_EQ(weights("\"sym\": true", static_cast<char>(0x88)), right);
   EXPECT_EQ(weights("\"sym\": true, \"checkpoint_format\": \"gptq_v2\"", static_cast<char>(0x88)), right);
   EXPECT_NE(weights("\"sym\": false", static_cast<char>(0x88)), right);
+}
+
+// auto-round names the packing of another tool, and says so of layers that it packed otherwise.
+TEST(Quantized, AutoRoundPacksAsOthersDo) {
+  const std::string tensor = "blk.0.ffn_down.weight";
+  for (const auto& [name, method, packing] : {std::tuple("llama_gptq", "gptq", "auto_round:auto_gptq"),
+                                              {"llama_gptq", "gptq", "auto_round:gptq:exllamav2"},
+                                              {"llama_awq", "awq", "auto_round:auto_awq"}}) {
+    const std::string key = std::string(packing).find("exllama") == std::string::npos ? "packing_format" : "backend";
+    const EditedFolder folder(
+        name, "config.json", fmt::format("\"{}\"", method),
+        fmt::format(R"("auto-round", "{}": "{}", "extra_config": {{"x": {{"bits": 16}}}})", key, packing));
+    EXPECT_EQ(folder.error(), "");
+    const ModelPtr model = load_model(std::filesystem::path(testing::TempDir()) / "whit_edited");
+    EXPECT_EQ(in_folder_order(model->find(tensor)), in_folder_order(load_model(kData / name)->find(tensor)));
+    ASSERT_EQ(model->notes.size(), 1u);
+    EXPECT_NE(model->notes[0].find("auto-round"), std::string::npos);
+  }
+  const auto refused = [](const std::string& keys, const std::string& part) {
+    const std::string text = EditedFolder("llama_gptq", "config.json", "\"gptq\"", keys).error();
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in: " << text;
+  };
+  refused(R"("auto-round", "packing_format": "auto_round")", "packing_format");  // where the middle lies is not told
+  refused(R"("auto-round", "packing_format": "auto_round:llm_compressor")", "packing_format");
+  refused(R"("auto-round", "packing_format": "auto_round:auto_gptq", "data_type": "mx_fp")", "data_type");
+  refused(R"("auto-round", "packing_format": "auto_round:auto_gptq", "extra_config": {"lm_head": {"bits": 8}})",
+          "extra_config");
+  refused(R"("gptq", "dynamic": {"+:.*down.*": {"group_size": 64}})", "dynamic");
+  EXPECT_EQ(EditedFolder("llama_gptq", "config.json", "\"gptq\"", R"("gptq", "dynamic": {"-:.*none.*": {}})").error(),
+            "");
 }
 
 // Older packers kept what they did in a file of their own.

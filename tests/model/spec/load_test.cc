@@ -126,8 +126,7 @@ TEST(Config, WhatIsUnknownIsRefusedByName) {
       {"rope_scaling", {{"type", "linear"}}, "nothing"},
       {"rope_scaling", {{"type", "llama3"}, {"factor", 8}}, "nothing"},
       {"rope_scaling", 3, "3"},
-      {"rope_parameters", {{"partial_rotary_factor", 0.5}}, "0.5"},
-      {"partial_rotary_factor", 0.5, "0.5"},
+      {"rope_parameters", {{"rope_type", "linear"}, {"factor", 2}, {"partial_rotary_factor", 0.5}}, "0.5"},
       {"sliding_window", 4096, "4096"},
   };
   for (const auto& [key, value, found] : cases) {
@@ -252,8 +251,8 @@ TEST(LoadGguf, CutAndForeignFiles) {
   EXPECT_THROW(load_model(path), Error);
 }
 
-// A kilobyte that speaks of heads of 2^32 elements is refused before a buffer of that size is asked for, and before heads times
-// their size (2^64) wraps to nothing.
+// A kilobyte that speaks of heads of 2^32 elements is refused before a buffer of that size is asked for, and before
+// heads times their size (2^64) wraps to nothing.
 TEST(LoadGguf, HostileHeadsAreRefusedBeforeTheyAreMade) {
   for (const uint32_t heads : {1u, 1u << 31}) {
     GgufBuilder b;

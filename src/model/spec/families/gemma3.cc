@@ -1,5 +1,5 @@
-// Gemma 3, text: norms before and after every branch and of query and key heads, their gains stored less one; five blocks
-// with a window for one without, each kind with a rotary base of its own; looked-up rows times sqrt(width).
+// Gemma 3, text: norms before and after every branch and of query and key heads, their gains stored less one; five
+// blocks with a window for one without, each kind with a rotary base of its own; looked-up rows times sqrt(width).
 #include "model/spec/family.h"
 
 namespace whit {
@@ -10,6 +10,9 @@ const Family kGemma3 = {
     .model_type = "gemma3_text",
     .architecture = "Gemma3ForCausalLM",
     .names = {.activation = "hidden_activation"},
+    .reads = {"attention_bias", "head_dim", "final_logit_softcapping"},
+    // Of Gemma 2; the reference implementation of Gemma 3 reads it and does nothing with it.
+    .inert = {"attn_logit_softcapping"},
     .kv_heads = 4,
     .head_size = 256,
     .context = 131072,
@@ -39,7 +42,6 @@ const Family kGemma3 = {
                       {"mlp.gate_proj", "ffn_gate"},
                       {"mlp.up_proj", "ffn_up"},
                       {"mlp.down_proj", "ffn_down"}},
-    // attn_logit_softcapping is of Gemma 2; the reference implementation of Gemma 3 reads it and does nothing with it.
     .refused = {"use_bidirectional_attention"},
 };
 

@@ -9,9 +9,9 @@ const Family kLlama = {
     .model_type = "llama",
     .architecture = "LlamaForCausalLM",
     .names = {},
+    .reads = {"attention_bias", "mlp_bias", "head_dim"},
     .model_tensors = common_model_tensors(),
     .layer_tensors = common_layer_tensors(),
-    .ignored = {"rotary_emb.inv_freq"},
     .refused = {"sliding_window", "layer_types"},
 };
 

@@ -1,5 +1,5 @@
-// OPT: layer norms, learned positions that begin at row 2, a plain network of two layers with relu, biases everywhere; its
-// 350M puts the norms after the sums and has none at the end. llama.cpp knows no OPT: the GGUF names are ours.
+// OPT: layer norms, learned positions that begin at row 2, a plain network of two layers with relu, biases everywhere;
+// its 350M puts the norms after the sums and has none at the end. llama.cpp knows no OPT: the GGUF names are ours.
 #include "model/spec/family.h"
 
 namespace whit {
@@ -10,8 +10,11 @@ const Family kOpt = {
     .model_type = "opt",
     .architecture = "OPTForCausalLM",
     .names = {.kv_heads = nullptr, .feed_forward = "ffn_dim", .epsilon = nullptr, .activation = "activation_function"},
+    .reads = {"enable_bias", "word_embed_proj_dim", "do_layer_norm_before", "_remove_final_layer_norm",
+              "layer_norm_elementwise_affine"},
     .epsilon = 1e-5,
     .tied = true,
+    .biases = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"},
     .norm = NormKind::layer,
     .activation = Activation::relu,
     .gated = false,

@@ -1,4 +1,5 @@
-// Qwen 1.5, 2 and 2.5: biases of query, key and value; a window in the later blocks where the configuration turns it on.
+// Qwen 1.5, 2 and 2.5: biases of query, key and value; a window in the later blocks where the configuration turns it
+// on.
 #include "model/spec/family.h"
 
 namespace whit {
@@ -9,14 +10,15 @@ const Family kQwen2 = {
     .model_type = "qwen2",
     .architecture = "Qwen2ForCausalLM",
     .names = {},
+    .reads = {"head_dim"},
     .kv_heads = 32,
     .context = 32768,
     .window = 4096,
+    .biases = {"attn_q", "attn_k", "attn_v"},
     .pairs = RotaryPairs::halves,
     .windows = WindowRule::from_layer,
     .model_tensors = common_model_tensors(),
     .layer_tensors = common_layer_tensors(),
-    .ignored = {"rotary_emb.inv_freq"},
 };
 
 }  // namespace whit

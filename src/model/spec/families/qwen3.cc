@@ -9,6 +9,7 @@ const Family kQwen3 = {
     .model_type = "qwen3",
     .architecture = "Qwen3ForCausalLM",
     .names = {},
+    .reads = {"attention_bias", "head_dim"},
     .kv_heads = 32,
     .head_size = 128,
     .context = 32768,

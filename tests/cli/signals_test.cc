@@ -1,0 +1,189 @@
+// How the program ends when it is stopped from outside: what is said, the exit code, and that nothing is left behind.
+#include "cli/signals.h"
+
+#include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <thread>
+
+#include "base/file.h"
+#include "cli/program.h"
+
+namespace whit {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string tests = WHIT_TESTS_DIR;
+const std::string stories = tests + "/data/models/stories260K.gguf";
+
+size_t entries(const fs::path& folder) {
+  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+class Signals : public testing::Test {
+ protected:
+  // A child that has begun two outputs and then does `body`; its wait status.
+  template <class Body>
+  int in_child(Body body) {
+    const pid_t child = fork();
+    if (child == 0) {
+      install_signal_handlers();
+      const rlimit none{0, 0};
+      setrlimit(RLIMIT_CORE, &none);
+      const AtomicFile one(folder.path() / "one", false);
+      const Remembered directory(folder.path() / "directory");
+      fs::create_directory(folder.path() / "directory");
+      const AtomicFile two(folder.path() / "directory" / "two", false);
+      body();
+      _exit(99);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return status;
+  }
+  TemporaryFolder folder;
+};
+
+TEST_F(Signals, ThatEndTheProcessLeaveNothing) {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGQUIT, SIGFPE}) {
+    const int status = in_child([&] { raise(signal); });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << signal;
+    EXPECT_EQ(entries(folder.path()), 0u) << signal;
+  }
+  // The second of those that stop between two units of work.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const int status = in_child([&] {
+      raise(signal);
+      if (stop_signal() != signal) _exit(98);
+      raise(signal);
+    });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << signal << " " << WEXITSTATUS(status);
+    EXPECT_EQ(entries(folder.path()), 0u) << signal;
+  }
+}
+
+TEST_F(Signals, AMappedFileThatIsCutShortIsNamed) {
+  const TemporaryFolder other;
+  const std::string path = other.file("mapped\x1b.bin", std::string(1 << 20, 'x'));
+  const std::string said = other.file("said", "");
+  const int status = in_child([&] {
+    freopen(said.c_str(), "w", stderr);
+    const auto mapped = MappedFile::open(path);
+    fs::resize_file(path, 100);
+    const volatile std::byte last = mapped->bytes().back();
+    static_cast<void>(last);
+  });
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 5) << status;
+  EXPECT_NE(read_all(said).find("became shorter"), std::string::npos) << read_all(said);
+  EXPECT_NE(read_all(said).find("mapped\\x1b.bin"), std::string::npos) << read_all(said);
+  EXPECT_EQ(entries(folder.path()), 0u);
+  // A fault elsewhere stays one.
+  const int elsewhere = in_child([] { raise(SIGBUS); });
+  EXPECT_TRUE(WIFSIGNALED(elsewhere) && WTERMSIG(elsewhere) == SIGBUS);
+  EXPECT_EQ(entries(folder.path()), 0u);
+}
+
+// In the program itself: a chat whose model is cut short between two answers.
+TEST_F(Signals, AModelThatIsCutShortInAChat) {
+  fs::copy_file(stories, folder.path() / "model.gguf");
+  const Outcome outcome = call_shell(
+      "mkfifo lines; whit run model.gguf --template chatml -n 4 --temp 0 < lines > out 2> said & pid=$!; exec 3> lines\n"
+      "echo Hello >&3; while ! [ -s out ]; do sleep 0.1; done; truncate -s 4096 model.gguf; echo Hello >&3; exec 3>&-\n"
+      "code=0; wait $pid || code=$?; cat said >&2; exit $code",
+      folder.path());
+  EXPECT_EQ(outcome.code, 5) << outcome.error;
+  EXPECT_NE(outcome.error.find("model.gguf"), std::string::npos) << outcome.error;
+  EXPECT_NE(outcome.error.find("became shorter"), std::string::npos) << outcome.error;
+}
+
+TEST_F(Signals, ALimitOnFileSizesIsAnError) {
+  for (const std::string command : {"convert '" + stories + "' out.gguf", "convert '" + stories + "' out"}) {
+    const Outcome outcome = call_shell("ulimit -f 100; exec whit " + command, folder.path());
+    EXPECT_EQ(outcome.code, 5) << command << outcome.error;
+    EXPECT_NE(outcome.error.find("ulimit -f"), std::string::npos) << command << outcome.error;
+    EXPECT_EQ(entries(folder.path()), 0u) << command;
+  }
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which takes terabytes of addresses
+TEST_F(Signals, ALimitOnMemoryIsAnError) {
+  const Outcome outcome =
+      call_shell("ulimit -v 3000000; exec whit convert '" + stories + "' out.gguf --threads 1024", folder.path());
+  EXPECT_EQ(outcome.code, 4) << outcome.error;
+  EXPECT_NE(outcome.error.find("no more threads"), std::string::npos) << outcome.error;
+  EXPECT_EQ(entries(folder.path()), 0u);
+}
+#endif
+
+TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
+  for (const auto& [name, code] : {std::pair{"TERM", 143}, std::pair{"HUP", 129}, std::pair{"INT", 130}}) {
+    // Waiting for a line, and waiting for a pipe that nobody writes to.
+    for (const std::string command :
+         {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
+      const Outcome outcome = call_shell("mkfifo waiting; sleep 3 > waiting & sleep 0.1\nset -m; whit " + command +
+                                             " & pid=$!; sleep 0.7; kill -" + name +
+                                             " $pid\ncode=0; wait $pid || code=$?; rm waiting; exit $code",
+                                         folder.path());
+      // In a chat the first Ctrl-C only asks for another.
+      if (std::string(name) == "INT" && command.starts_with("run")) continue;
+      EXPECT_EQ(outcome.code, code) << name << " " << command << outcome.error;
+      EXPECT_EQ(outcome.error.find("unexpected"), std::string::npos) << outcome.error;
+    }
+  }
+}
+
+TEST_F(Signals, AReaderThatLeavesIsNoError) {
+  const std::string wait = "; while ! [ -s code ]; do sleep 0.1; done; cat code; rm code";
+  const Outcome outcome =
+      call_shell("( sleep 0.3; whit inspect '" + stories + "' 2> said; echo $? > code ) | true" + wait, folder.path());
+  EXPECT_EQ(outcome.out, "141\n");
+  EXPECT_EQ(read_all(folder.path() / "said"), "");
+  // Talk that nobody reads does not end the work.
+  EXPECT_EQ(call_shell("( sleep 0.3; whit convert '" + stories + "' out.gguf 2>&1 > done; echo $? > code ) | true" + wait,
+                       folder.path())
+                .out,
+            "0\n");
+}
+
+TEST_F(Signals, ClosedStreamsAreNoFiles) {
+  EXPECT_EQ(
+      call_shell("whit convert '" + stories + "' a.gguf 2>&- && cmp a.gguf a.gguf && whit inspect a.gguf > /dev/null",
+                 folder.path())
+          .code,
+      0);
+  EXPECT_EQ(call_shell("exec whit inspect '" + stories + "' >&-", folder.path()).code, 5);
+}
+
+// What the program writes to a terminal, and to a pipe.
+TEST_F(Signals, ATerminalGetsNothingThatActs) {
+  const std::string name =
+      "a\x1b[31m\xc2\x9b"
+      "b\xe2\x80\xae"
+      "c\rd.gguf";
+  fs::copy_file(stories, folder.path() / name);
+  int terminal = -1;
+  const std::string path = (folder.path() / name).string();
+  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    execl(WHIT_PROGRAM, "whit", "inspect", path.c_str(), nullptr);
+    _exit(127);
+  }
+  std::string shown;
+  char bytes[4096];
+  for (ssize_t count; (count = read(terminal, bytes, sizeof(bytes))) > 0;)
+    shown.append(bytes, static_cast<size_t>(count));
+  waitpid(child, nullptr, 0);
+  close(terminal);
+  EXPECT_NE(shown.find("a\\x1b[31m\\u009bb\\u202ec\\x0dd.gguf"), std::string::npos) << shown.substr(0, 300);
+  EXPECT_EQ(shown.find('\x1b'), std::string::npos);
+  EXPECT_NE(call_whit({"inspect", path}).out.find(name), std::string::npos);  // a pipe gets the bytes
+}
+
+}  // namespace
+}  // namespace whit
