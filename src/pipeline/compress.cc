@@ -373,20 +373,9 @@ class Job {
   // References must outlive the job.
   TuneJob tune_job(const Plan& plan, const Step& step, const TuneOptions& options, UnitStarter start, Vectors vectors,
                    std::filesystem::path checkpoint, Json key) {
-    return {*model_,
-            plan,
-            std::move(start),
-            std::move(vectors),
-            model_.get(),
-            step.method,
-            step.options,
-            options,
-            request_.minutes,
-            request_.allow_short,
-            std::move(checkpoint),
-            std::move(key),
-            cache_,
-            progress_};
+    return {*model_,         plan,    std::move(start),  std::move(vectors),   model_.get(),          step.method,
+            step.options,    options, request_.minutes,  request_.allow_short, std::move(checkpoint), std::move(key),
+            cache_,          progress_};
   }
 
   // Trains what the walk left in the journal; the manifest then says what was trained on.
