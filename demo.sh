@@ -35,7 +35,7 @@ for size in "${sizes[@]}"; do
   if [ "$file" -nt "$whit" ]; then
     echo "$file is there already"
   else
-    "$whit" compress "$original" --fit "${size}MB" -o "$file" --force
+    "$whit" compress "$original" --fit "${size}MB" -o "$file" --force --no-check
   fi
   models+=("$file")
 done

@@ -133,7 +133,7 @@ def main():
         text = base / "text.txt"
         text.write_text("".join(p.read_text() for p in sorted((ROOT / "docs").rglob("*.md"))))
         environment = dict(os.environ, WHIT_CACHE=str(base / "cache"))
-        words = [str(options.whit), "compress", str(base / "model"), "-o", str(base / "small.gguf")]
+        words = [str(options.whit), "compress", str(base / "model"), "--no-check", "-o", str(base / "small.gguf")]
         words += ["--fit", options.fit] if options.fit else ["--preset", options.preset]
         if options.fit or not options.preset.startswith("rtn"):
             words += ["--data", str(text), "--calibration-tokens", options.calibration_tokens, "--context", options.context]

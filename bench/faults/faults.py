@@ -265,7 +265,7 @@ class Bench:
         made = {"the GGUF as it is": self.options.model}
         for preset in ("gptq-3", "lowrank-1.0"):
             made[preset] = self.folder / f"{preset}.gguf"
-            self.make(["compress", self.options.model, "--preset", preset, *calibration, "-o", made[preset]])
+            self.make(["compress", self.options.model, "--preset", preset, "--no-check", *calibration, "-o", made[preset]])
         made["folder of `whit convert`"] = self.folder / "folder"
         self.make(["convert", self.options.model, made["folder of `whit convert`"]])
         header = None
@@ -298,7 +298,7 @@ class Bench:
 
 def jobs():
     calibration = ["--data", "{text}", "--calibration-tokens", "2048", "--context", "64", "--threads", "1"]
-    small = Job("small", ["compress", "{model}", "--preset", "gptq-4", *calibration, "-o", "{out}/small.gguf"])
+    small = Job("small", ["compress", "{model}", "--preset", "gptq-4", "--no-check", *calibration, "-o", "{out}/small.gguf"])
 
     def make_small(bench):
         if not (bench.folder / "small.gguf").exists():
@@ -307,7 +307,7 @@ def jobs():
             (place.out / "small.gguf").rename(bench.folder / "small.gguf")
 
     return [
-        Job("compress", ["compress", "{model}", "--fit", "60%", *calibration, "-o", "{out}/small.gguf"]),
+        Job("compress", ["compress", "{model}", "--fit", "60%", "--no-check", *calibration, "-o", "{out}/small.gguf"]),
         Job("calibrate", ["calibrate", "{model}", *calibration]),
         Job("tune", ["tune", "{folder}/small.gguf", "--against", "{model}", "--data", "self+{text}", "--train-tokens", "6K",
                      "--text-tokens", "2K", "--context", "64", "--batch", "256", "--threads", "1", "-o", "{out}/tuned.gguf"],

@@ -16,7 +16,7 @@ make() {  # NAME, compress options
   local name=$1
   shift
   [ -f "$out/$name.gguf" ] ||
-    "$whit" compress "$model" -o "$out/$name.gguf" --device "$device" "$@" --json >"$out/$name.compress.json"
+    "$whit" compress "$model" -o "$out/$name.gguf" --device "$device" --no-check "$@" --json >"$out/$name.compress.json"
   files+=("$out/$name.gguf")
 }
 make_all() {  # FOLDER of recipes
@@ -63,8 +63,7 @@ case $table in
     done
     ;;
   minutes)  # a size and a minute of training
-    make shared --fit 46MB --minutes 0.01 # sensitivities and text, which all sizes share
-    files=()
+    "$whit" calibrate "$model" >"$out/calibrate.txt" # what all sizes share
     for size in 12 19 28 37 46 56 70 90; do make "fit-${size}MB" --fit "${size}MB" --minutes 1; done
     ;;
   packings | pruning | rotation) make_all "$table" ;;

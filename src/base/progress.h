@@ -12,6 +12,8 @@ class Progress {
   // A new phase with `total` units of work (0: unknown). Ends the phase before it.
   virtual void begin(const std::string& phase, double total) = 0;
   virtual void advance(double units) = 0;
+  // Of the phase that was just begun so much was done by an earlier process: shown, but no measure of speed.
+  virtual void resume(double units) { advance(units); }
   // A line of talk (stderr in the program).
   virtual void note(const std::string& text) = 0;
   virtual void end() = 0;

@@ -23,7 +23,7 @@ struct CompressOptions {
   std::string preset, recipe, data, prefix, device = "cpu";
   int tokens = -1, context = -1;
   int64_t seed = -1;
-  bool thorough = false, json = false, explain = false, no_verify = false;
+  bool thorough = false, json = false, explain = false, no_verify = false, no_check = false;
 };
 
 // Four times the default. What more tokens are worth has not been measured yet.
@@ -32,8 +32,9 @@ constexpr int kThoroughTokens = 32768;
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
   app.add_option("--data", o.data,
-                 "calibrate on: plain text (- is standard input), self (the original writes it) or self+FILE (default: "
-                 "the novels that set-up installed)");
+                 fmt::format("calibrate on: a plain text file (- is standard input), novels (those that set-up installed), "
+                             "self (the original writes it) or self+FILE (default: {})",
+                             kUsualText));
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
@@ -128,7 +129,7 @@ void check(const CLI::App& app, const CompressOptions& o, const Recipe& recipe, 
 
 // Units of one kind in one format are one line: "ffn_down  grid3-g32  x 12".
 std::string plan_table(const Json& result, bool every_unit) {
-  Table table{{{"tensor", false}, {"format", false}, {"by", false}, {"bytes"}, {"predicted KL"}}, {}};
+  Table table{{{"tensor", false}, {"format", false}, {"by", false}, {"bytes"}, {"predicted loss"}}, {}};
   struct Line {
     std::string tensor, format, method;
     uint64_t count = 0, bytes = 0;
@@ -162,16 +163,32 @@ std::string plan_table(const Json& result, bool every_unit) {
 }
 
 std::string summary(const Json& result, bool every_unit) {
-  std::string out = plan_table(result, every_unit) + "\n";
+  const bool planned = !result.at("plan").is_null();
+  std::string out = planned ? plan_table(result, every_unit) + "\n" : "";
   const auto line = [&](const char* name, const std::string& value) { out += fmt::format("{:<16}{}\n", name, value); };
+  const auto number = [](const Json& table, const char* key) { return table.at(key).get<double>(); };
   const auto bytes = [](const Json& value) { return format_bytes(value.get<uint64_t>()); };
-  if (result.at("file_bytes").is_null())
+  if (!planned) {
+    line("plan", "not yet: whit calibrate measures once what it needs, and keeps it");
+    if (result.contains("least_bytes"))
+      line("least size", fmt::format("{} bytes", format_count(result.at("least_bytes").get<uint64_t>())));
+  } else if (result.at("file_bytes").is_null())
     line("would write", fmt::format("{} bytes", format_count(result.at("predicted_bytes").get<uint64_t>())));
   else
     line("wrote", fmt::format("{}, {} bytes", result.at("output").get<std::string>(),
                               format_count(result.at("file_bytes").get<uint64_t>())));
   if (!result.at("predicted_loss").is_null())
-    line("predicted KL", fmt::format("{:.4f} nats", result.at("predicted_loss").get<double>()));
+    line("layers' losses",
+         fmt::format("{:.4f} nats, each predicted alone and added: not the file's KL, which is often several "
+                     "times as large",
+                     result.at("sum_of_layer_losses").get<double>()));
+  if (const Json& check = result.at("check"); !check.is_null())
+    line("KL",
+         fmt::format("{:.4f} ± {:.4f} nats to the original on {} windows of the Jargon File; perplexity {:.2f}, the "
+                     "original's {:.2f}{}",
+                     number(check, "kl_mean"), number(check, "kl_mean_error"), check.at("windows").get<uint64_t>(),
+                     number(check, "perplexity_half"), number(check, "base_perplexity_half"),
+                     check.at("speaks").get<bool>() ? "" : ": it will hardly speak"));
   if (const auto blocks = result.find("reconstruct"); blocks != result.end()) {
     double before = 0, after = 0;
     for (const Json& block : *blocks)
@@ -180,23 +197,33 @@ std::string summary(const Json& result, bool every_unit) {
     line("blocks learned", fmt::format("held-out error {:.3g} -> {:.3g}, mean of {}", before / count, after / count,
                                        blocks->size()));
   }
+  const std::string kind =
+      "anonymous and shared memory; a system's own figure also counts pages of mapped files and libraries";
   line("memory", result.at("peak_bytes").is_null()
-                     ? "up to " + bytes(result.at("predicted_peak_bytes"))
-                     : fmt::format("{} at most ({} were promised)", bytes(result.at("peak_bytes")),
-                                   bytes(result.at("predicted_peak_bytes"))));
-  if (!result.at("seconds").is_null()) line("time", fmt::format("{:.1f} s", result.at("seconds").get<double>()));
+                     ? fmt::format("up to {} ({})", bytes(result.at("predicted_peak_bytes")), kind)
+                     : fmt::format("{} at most, {} were promised ({})", bytes(result.at("peak_bytes")),
+                                   bytes(result.at("predicted_peak_bytes")), kind));
+  if (!result.at("seconds").is_null()) {
+    const Json& check = result.at("check");
+    line("time",
+         fmt::format("{:.1f} s{}", result.at("seconds").get<double>(),
+                     check.is_null() ? "" : fmt::format(", and {:.1f} s to check it", number(check, "seconds"))));
+  } else if (const Json& in_all = result.at("predicted_seconds").at("in_all"); !in_all.is_null()) {
+    line("time", fmt::format("about {}", format_seconds(in_all.get<double>())));
+  }
   return out;
 }
 
 std::string family_table(const Json& families) {
-  Table table{{{"family", false}, {"expected KL"}, {"", false}, {"verdict", false}}, {}};
+  Table table{{{"family", false}, {"KL there"}, {"", false}, {"verdict", false}}, {}};
   for (const Json& row : families)
     table.add({row.at("family").get<std::string>(), fmt::format("{:.3f}", row.at("expected_kl").get<double>()),
-               row.at("measured").get<bool>() ? "measured" : "beyond what was measured",
+               row.at("measured").get<bool>() ? "between what was measured" : "beyond what was measured",
                row.at("verdict").get<std::string>()});
-  return fmt::format("\nWhat training makes of each family at {:.3f} bits a weight (units alone), measured on "
-                     "SmolLM2-135M-Instruct and WikiText-2:\n",
-                     families.at(0).at("rate").get<double>()) +
+  return fmt::format(
+             "\nFamilies at {:.3f} bits a weight (units alone). The numbers are those of SmolLM2-135M-Instruct on "
+             "WikiText-2 after minutes of an H100, not of this model and time; grids untrained:\n",
+             families.at(0).at("rate").get<double>()) +
          text_table(table);
 }
 
@@ -225,10 +252,16 @@ VerbBody declare_compress(CLI::App& app) {
         return names;
       }());
   app.add_option("--prefix", o->prefix, "whose activations a block sees: compressed (default) or original");
-  app.add_option("--minutes", o->request.minutes, "for recipes that train: all of it, compressing included")
-      ->check(CLI::Range(0.01, 1e6));
+  auto* time_limit =
+      app.add_option("--minutes", o->request.minutes,
+                     "train for so long; what comes before (text, sensitivities, factors) is not counted, but said")
+          ->check(CLI::Range(0.01, 1e6));
   app.add_option("--device", o->device, "where to factorize and train: cpu or cuda");
-  app.add_flag("--dry-run", o->request.dry_run, "plan, exact bytes and memory only");
+  app.add_flag("--allow-short", o->request.allow_short, "train even if --minutes are too few steps for a schedule")
+      ->needs(time_limit);
+  app.add_flag("--dry-run", o->request.dry_run,
+               "memory, time and least size; plan and exact bytes where what they need was measured (whit calibrate)");
+  app.add_flag("--no-check", o->no_check, "do not measure the file on ten windows of the Jargon File");
   app.add_flag("--force", o->request.force, "overwrite the output");
   app.add_flag("--explain", o->explain, "every tensor, and how the choice was made");
   return [&app, o](Terminal& terminal) {
@@ -238,13 +271,14 @@ VerbBody declare_compress(CLI::App& app) {
     o->request.recipe = recipe_of(*o);
     check(app, *o, o->request.recipe, terminal);
     o->request.verify = !o->no_verify;
+    o->request.check = !o->no_check;
     const bool tokens = o->request.recipe.tune.tokens > 0, minutes = o->request.minutes > 0;
     if (const Step* tuning = tune_step(o->request.recipe);
         tuning && tokens == minutes && (tokens || !o->request.dry_run))  // a plan needs no time
       throw Error(ErrorKind::usage, tokens ? "both a time and a number of tokens to train" : "how long shall it train?",
                   "whit compress", tokens ? "--minutes, and tokens in the recipe's [tune]" : "",
                   tokens ? "leave --minutes out, or tokens = 0" : "--minutes 30, or tokens in the recipe's [tune]");
-    else if (!tuning && o->request.minutes > 0 && o->request.budget.empty())
+    else if (!tuning && o->request.minutes > 0 && !allocate_step(o->request.recipe))
       throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
                   "a distill step, or --fit; blocks learn until their held-out error no longer falls");
     Json result;
@@ -254,7 +288,7 @@ VerbBody declare_compress(CLI::App& app) {
       const std::string journal = o->request.output.string() + ".journal";
       if (error.kind() == ErrorKind::interrupted && std::filesystem::exists(journal))
         throw Error(ErrorKind::interrupted, "stopped; nothing that was finished is lost", journal, {},
-                    "the same command goes on where this one stopped");
+                    "the same command goes on, at most a block or a step before where this one stopped");
       throw;
     }
     if (o->json)
@@ -267,8 +301,9 @@ VerbBody declare_compress(CLI::App& app) {
 VerbBody declare_calibrate(CLI::App& app) {
   auto o = std::make_shared<CompressOptions>();
   add_calibration_options(app, *o);
+  app.add_option("--preset", o->preset, "what this recipe needs (default: fit)");
   return [&app, o](Terminal& terminal) {
-    o->preset = o->recipe.empty() ? "fit" : "";
+    if (o->preset.empty() && o->recipe.empty()) o->preset = "fit";
     o->request.recipe = recipe_of(*o);
     check(app, *o, o->request.recipe, terminal);
     o->request.verify = !o->no_verify;

@@ -60,6 +60,12 @@ void Terminal::advance(double units) {
   }
 }
 
+void Terminal::resume(double units) {
+  std::lock_guard lock(mutex_);
+  done_ = units;
+  recent_.assign(1, {Clock::now(), done_});
+}
+
 void Terminal::note(const std::string& text) {
   if (quiet_) return;
   std::lock_guard lock(mutex_);

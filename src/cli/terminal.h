@@ -21,6 +21,7 @@ class Terminal final : public Progress {
   ~Terminal() override;
   void begin(const std::string& phase, double total) override;
   void advance(double units) override;
+  void resume(double units) override;
   void note(const std::string& text) override;
   void end() override;
   void check_interrupt() override;

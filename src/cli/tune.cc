@@ -50,8 +50,11 @@ VerbBody declare_tune(CLI::App& app) {
   auto o = std::make_shared<TuneVerb>();
   app.add_option("model", o->request.model, "the compressed model")->required();
   app.add_option("--against", o->request.against, "the original, whose predictions are learned");
-  app.add_option("-o,--output", o->request.output, "the file to write: the same formats, the same bytes")->required();
-  app.add_option("--minutes", o->request.minutes, "train for so long, text included")->check(CLI::Range(0.01, 1e6));
+  app.add_option("-o,--output", o->request.output,
+                 "the file to write: the same formats, and a manifest that tells of the training")
+      ->required();
+  auto* time_limit = app.add_option("--minutes", o->request.minutes, "train for so long; the text is written before that")
+                      ->check(CLI::Range(0.01, 1e6));
   app.add_option("--train-tokens", o->tokens, "or on so many tokens: 250K, 5M");
   app.add_option("--data", o->request.options.data,
                  "self (the original writes the text; default), a plain text file, or self+FILE");
@@ -65,7 +68,9 @@ VerbBody declare_tune(CLI::App& app) {
   app.add_option("--device", o->device, "cpu or cuda");
   app.add_option("--cache", o->request.cache, "folder of the cache");
   app.add_option("--threads", o->request.threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
-  app.add_flag("--dry-run", o->request.dry_run, "memory only");
+  app.add_flag("--allow-short", o->request.allow_short, "train even if --minutes are too few steps for a schedule")
+      ->needs(time_limit);
+  app.add_flag("--dry-run", o->request.dry_run, "memory, time and bytes only");
   app.add_flag("--force", o->request.force, "overwrite the output");
   app.add_flag("--no-verify", o->no_verify, "skip the checksums of the models");
   app.add_flag("--json", o->json, "result as JSON on stdout");
@@ -92,15 +97,23 @@ VerbBody declare_tune(CLI::App& app) {
     try {
       result = tune(request, terminal);
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::interrupted && !request.dry_run)
-        throw Error(ErrorKind::interrupted, "stopped", request.output.string() + ".journal", {},
-                    "the same command goes on from the last checkpoint");
-      throw;
+      if (error.kind() != ErrorKind::interrupted || request.dry_run) throw;
+      const std::filesystem::path checkpoint = request.output.string() + ".journal/tune.checkpoint";
+      if (std::filesystem::exists(checkpoint))
+        throw Error(ErrorKind::interrupted, "stopped", checkpoint.string(), {},
+                    "the same command goes on from this step");
+      throw Error(ErrorKind::interrupted, "stopped before the first step of training", "whit tune", {},
+                  "the same command begins again; pieces of text that were finished are kept");
     }
     if (o->json) return write_json(result);
     if (result.at("file_bytes").is_null()) {
-      write_result(std::string_view(
-          fmt::format("memory up to {}\n", format_bytes(result.at("predicted_peak_bytes").get<uint64_t>()))));
+      const Json& in_all = result.at("predicted_seconds").at("in_all");
+      write_result(std::string_view(fmt::format(
+          "up to {} bytes\nmemory up to {} (anonymous and shared; a system's own figure also counts pages of "
+          "mapped files and libraries)\n{}",
+          format_count(result.at("predicted_bytes").get<uint64_t>()),
+          format_bytes(result.at("predicted_peak_bytes").get<uint64_t>()),
+          in_all.is_null() ? "" : fmt::format("time about {}\n", format_seconds(in_all.get<double>())))));
       return;
     }
     const Json& report = result.at("tune");

@@ -180,6 +180,8 @@ class Tuner : public Method {
   virtual Json tune(TuneProblem& problem) const = 0;
   // How often a run would ask for the held-out loss, the start included.
   virtual int looks() const = 0;
+  // Fewer are no schedule: what they leave behind is not what the method can do.
+  virtual uint64_t least_steps() const = 0;
 };
 
 // One possible format of a unit.

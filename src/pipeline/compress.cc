@@ -3,17 +3,19 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <set>
 
 #include "base/memory.h"
-#include "data/tokenizer.h"
 #include "model/torch/device.h"
 #include "model/torch/writer.h"
+#include "pipeline/calibration_text.h"
+#include "pipeline/check.h"
+#include "pipeline/estimate.h"
 #include "pipeline/family.h"
 #include "pipeline/fit.h"
 #include "pipeline/layerwise.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pause.h"
+#include "pipeline/phases.h"
 #include "pipeline/reconstruct.h"
 #include "pipeline/sensitivity.h"
 #include "pipeline/tune.h"
@@ -21,6 +23,12 @@
 
 namespace whit {
 namespace {
+
+// By the process, a card's own context included.
+uint64_t held_before() {
+  synchronize_device();
+  return memory_use().anonymous_and_shared;
+}
 
 class Job {
  public:
@@ -33,12 +41,34 @@ class Job {
         frame_(*model_, progress),
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
+    measures_ = allocates();
+    recipe_.calibrate.context =
+        window_tokens(*model_, recipe_.calibrate.context, CalibrateOptions{}.context, "calibrate: context", progress_);
+    if (tune_step(recipe_) || request.minutes > 0)
+      recipe_.tune.context =
+          window_tokens(*model_, recipe_.tune.context, TuneOptions{}.context, "tune: context", progress_);
   }
 
   Json compress() {
     if (!request_.dry_run && !request_.force && std::filesystem::exists(request_.output))
       throw Error(ErrorKind::io, "the output exists already", request_.output.string(), {}, "--force overwrites it");
-    const Plan plan = make_the_plan();
+    // What needs no measuring is told first: it may be that nobody wants to wait for the rest.
+    const bool known = plan_is_known();
+    ChosenPlan chosen = known ? choose() : choose_roughly();
+    if (request_.check) check_windows_ = check_windows(*model_, progress_);
+    uint64_t memory = promised(chosen);
+    note_promise(progress_, memory);
+    const std::vector<Phase> phases = look_ahead(chosen, known, memory);
+    note_expected(progress_, memory, phases);
+    progress_.expect(phases);
+    if (!known && request_.dry_run) return unmeasured(chosen, memory, phases);
+    if (!known) {
+      chosen = choose();
+      memory = promised(chosen);
+    }
+    for (const std::string& note : chosen.notes) progress_.note(note);
+    recipe_ = chosen.recipe;
+    const Plan& plan = chosen.plan;
     note_widened(plan);
     const Step* tuning = tune_step(recipe_);
     const auto reconstructor = make_block_trainer();
@@ -47,26 +77,17 @@ class Job {
     settle_data();
     std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
-    Json result;
-    result["output"] = request_.output.string();
-    result["file_bytes"] = nullptr;
+    if (predicted > model_->file_bytes)
+      progress_.note(fmt::format("the file becomes larger than the original: {} bytes, which has {}", predicted,
+                                 model_->file_bytes));
+    Json result = promise(memory, phases);
     result["predicted_bytes"] = predicted;
-    uint64_t peak = predicted_peak(*model_, plan, recipe_.calibrate, baseline_, measures_);
-    if (reconstructor)
-      peak = std::max(peak, baseline_ + reconstruct_bytes(*model_, plan, recipe_.calibrate, reconstructor->task()));
-    if (tuning && learning_device() == "cpu")
-      peak = std::max(peak, baseline_ + tune_bytes(*model_, plan, true, recipe_.tune));
-    if (wrote_ && learning_device() == "cpu")
-      peak = std::max(peak, baseline_ + TextWriter::bytes(model_->spec, static_cast<size_t>(recipe_.calibrate.context)));
-    result["predicted_peak_bytes"] = peak;
-    note_promise(progress_, peak);
-    result["peak_bytes"] = nullptr;
-    result["seconds"] = nullptr;
-    result["predicted_loss"] = loss_ >= 0 ? Json(loss_) : Json(nullptr);
-    result["lossless"] = lossless_;
+    result["predicted_loss"] = result["sum_of_layer_losses"] =
+        chosen.predicted_loss >= 0 ? Json(chosen.predicted_loss) : Json(nullptr);
+    result["lossless"] = chosen.lossless;
     result["plan"] = plan_json(plan);
     if (!probes_.is_null()) result["probes"] = probes_;
-    if (!families_.is_null()) result["families"] = families_;
+    if (!chosen.families.is_null()) result["families"] = chosen.families;
     if (request_.dry_run) return result;
 
     Json key;
@@ -76,11 +97,8 @@ class Job {
     if (reconstructor) key["device"] = learning_device();
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
-    if (statistics)
-      for (const UnitPlan& unit : plan.units)
-        if (unit.unit.block < 0 && !unit.copied && gram.data.empty())
-          gram = output_gram(*model_, windows_, cache_, pool_.threads(), progress_);
-    walk({*model_, plan, recipe_.calibrate, statistics || reconstructor ? &windows_ : nullptr,
+    if (statistics && rounds_ends(plan)) gram = output_gram(*model_, text_.windows, cache_, pool_.threads(), progress_);
+    walk({*model_, plan, recipe_.calibrate, statistics || reconstructor ? &text_.windows : nullptr,
           gram.data.empty() ? nullptr : &gram, journal, reconstructor.get(), tuning != nullptr, pool_, progress_});
     Encoded tuned;
     for (uint64_t block = 0; block < model_->spec.layers; ++block) {
@@ -111,24 +129,37 @@ class Job {
     progress_.end();
     WHIT_CHECK(tuning ? written <= predicted : written == predicted);
     result["file_bytes"] = written;
+    result["seconds"] = seconds();
+    if (!check_windows_.windows.empty())
+      result["check"] = check_output(*model_, request_.output, check_windows_, pool_, progress_);
     result["peak_bytes"] = memory_.peak();
     result["resident_peak_bytes"] = memory_use().resident_peak;
     if (learning_device() != "cpu") result["device_peak_bytes"] = device_peak_bytes();
-    result["seconds"] = seconds();
     return result;
   }
 
   Json calibrate() {
-    const Step* step = allocate_step();
-    if (!step)
-      throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
-    draw_windows();
-    const Sensitivity sensitivity = measure(*step);
     Json result;
+    if (const Step* step = allocate_step()) {
+      const Step allocate = *step;
+      if (!plan_is_known()) {
+        const std::vector<Phase> phases = measuring_phases({}, Estimate(*model_, recipe_.calibrate, pool_));
+        note_expected(progress_, 0, phases);
+        progress_.expect(phases);
+      }
+      draw_windows();
+      result["probes"] = measure(allocate).probes;
+    } else {
+      Plan plan = make_plan(*model_, recipe_);
+      if (!needs_layerwise(plan))
+        throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
+      draw_windows();
+      resolve_layerwise({*model_, text_.windows, cache_, pool_, progress_}, plan);
+      result["probes"] = Json::object();
+    }
     result["cache"] = cache_.folder().string();
     result["seconds"] = seconds();
     result["peak_bytes"] = memory_.peak();
-    result["probes"] = sensitivity.probes;
     return result;
   }
 
@@ -140,11 +171,7 @@ class Job {
 
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
-  const Step* allocate_step() const {
-    for (const Step& step : recipe_.steps)
-      if (!step.quantizer.empty()) return &step;
-    return nullptr;
-  }
+  const Step* allocate_step() const { return whit::allocate_step(request_.recipe); }
   bool allocates() const { return allocate_step() != nullptr; }
 
   // Of a reconstruct step, or null.
@@ -156,27 +183,168 @@ class Job {
     return reconstructor;
   }
 
-  Plan make_the_plan() {
+  static bool rounds_ends(const Plan& plan) {
+    return std::any_of(plan.units.begin(), plan.units.end(),
+                       [](const UnitPlan& unit) { return unit.unit.block < 0 && !unit.copied; });
+  }
+
+  // Nothing must be measured or written before the formats can be chosen.
+  bool plan_is_known() {
     const Step* step = allocate_step();
-    if (!step) {
-      if (!request_.budget.empty())
-        throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit",
-                    request_.budget, "leave out --fit, or use a recipe with an allocate step");
-      Plan plan = make_plan(*model_, recipe_);
-      if (needs_layerwise(plan)) {
-        draw_windows();
-        measures_ = needs_fisher(plan);
-        resolve_layerwise({*model_, windows_, cache_, pool_, progress_}, plan);
-      }
-      return plan;
-    }
-    measures_ = true;
-    const uint64_t budget =
-        request_.budget.empty() ? step->budget : parse_budget(request_.budget, model_->spec.weights());
-    if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
+    Plan plan;
+    if (!step) plan = make_plan(*model_, recipe_);
+    if (!step && !needs_layerwise(plan)) return true;
+    if (calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0) return false;
     draw_windows();
-    const Step allocate = *step;
-    return fitted(allocate, measure(allocate), budget);
+    return step ? sensitivity_is_known(context(*step))
+                : layerwise_is_known({*model_, text_.windows, cache_, pool_, progress_}, plan);
+  }
+
+  SensitivityContext context(const Step& step) {
+    return {*model_, text_.windows, text_.probes, step, cache_, pool_, progress_};
+  }
+
+  ChosenPlan choose() {
+    const Step* step = allocate_step();
+    if (step) {
+      draw_windows();
+      return choose_by(*step, measure(*step));
+    }
+    ChosenPlan chosen = choose_roughly();
+    if (needs_layerwise(chosen.plan)) {
+      draw_windows();
+      resolve_layerwise({*model_, text_.windows, cache_, pool_, progress_}, chosen.plan);
+    }
+    return chosen;
+  }
+
+  // A plan of about the same bytes, where the true one needs measurements.
+  ChosenPlan choose_roughly() {
+    const Step* step = allocate_step();
+    if (step) return choose_by(*step, guessed_sensitivity(*model_, *step));
+    if (!request_.budget.empty())
+      throw Error(ErrorKind::usage, "a size was asked for, but the recipe chooses no formats", "--fit", request_.budget,
+                  "leave out --fit, or use a recipe with an allocate step");
+    ChosenPlan chosen;
+    chosen.recipe = recipe_;
+    chosen.plan = make_plan(*model_, recipe_);
+    measures_ = needs_fisher(chosen.plan);
+    return chosen;
+  }
+
+  ChosenPlan choose_by(const Step& step, const Sensitivity& sensitivity) const {
+    const uint64_t budget =
+        request_.budget.empty() ? step.budget : parse_budget(request_.budget, model_->spec.weights());
+    if (budget == 0) throw Error(ErrorKind::usage, "this recipe needs a size", "--fit", {}, "--fit 60MB");
+    return choose_plan(choice_request(step, sensitivity, budget));
+  }
+
+  ChoiceRequest choice_request(const Step& step, const Sensitivity& sensitivity, uint64_t budget) const {
+    return {frame_,
+            step,
+            sensitivity,
+            recipe_,
+            budget,
+            request_.minutes > 0,
+            [this](const Recipe& recipe) { return expected(recipe); },
+            pool_.threads()};
+  }
+
+  // Of memory, with `recipe_` as the user gave it or a family has it.
+  uint64_t promised(const ChosenPlan& chosen) const {
+    const CalibrateOptions& calibrate = chosen.recipe.calibrate;
+    uint64_t most = predicted_peak(*model_, chosen.plan, calibrate, 0, measures_);
+    const Step* reconstruct = reconstruct_step(chosen.recipe);
+    if (reconstruct)
+      most = std::max(most, reconstruct_bytes(*model_, chosen.plan, calibrate,
+                                              make_reconstructor(reconstruct->method, reconstruct->options)->task()));
+    if (tune_step(chosen.recipe)) most = std::max(most, tune_bytes(*model_, chosen.plan, true, chosen.recipe.tune));
+    const bool draws = measures_ || reconstruct || chosen.plan.needs_statistics();
+    if (learning_device() == "cpu" && draws &&
+        (text_.written_now || calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0))
+      most = std::max(most, TextWriter::bytes(model_->spec, static_cast<size_t>(calibrate.context)));
+    if (!check_windows_.windows.empty()) most = std::max(most, check_bytes(model_->spec));
+    return baseline_ + most;
+  }
+
+  // What will be done, and how long that takes; ErrorKind::budget where --minutes are too few to train in.
+  std::vector<Phase> look_ahead(const ChosenPlan& chosen, bool known, uint64_t memory) {
+    const Plan& plan = chosen.plan;
+    const bool streams = plan.needs_statistics() || reconstruct_step(chosen.recipe);
+    std::vector<Phase> phases;
+    // Its looks take no more memory than what is looked at.
+    std::optional<Estimate> estimate;
+    if (streams || measures_ || !check_windows_.windows.empty()) estimate.emplace(*model_, recipe_.calibrate, pool_);
+    const auto expect = [&](const char* name, const auto& how) {
+      phases.push_back({name, -1});
+      try {
+        if (estimate) phases.back().seconds = how(*estimate);
+      } catch (const Error& error) {  // the work itself will say it, and where
+        if (error.kind() == ErrorKind::interrupted) throw;
+      }
+    };
+    if (!known)
+      phases = measuring_phases(plan, *estimate);
+    else if (streams)
+      add_text_phase(phases);
+    if (!allocates() && plan.needs_statistics() && rounds_ends(plan))
+      expect("what the output layer sees", [](const Estimate& e) { return e.output_gram(); });
+    expect("compress", [&](const Estimate& e) { return reconstruct_step(chosen.recipe) ? -1 : e.walk(plan, streams); });
+    if (const Step* step = tune_step(chosen.recipe)) {
+      const TuneJob job = tune_job(plan, *step, chosen.recipe.tune, unmade_units(), {}, {}, {});
+      const bool goes_on = std::filesystem::exists(request_.output.string() + ".journal/tune.checkpoint");
+      std::vector<Phase> training = {{"tune", -1}};
+      const bool how_long = chosen.recipe.tune.tokens > 0 || request_.minutes > 0;
+      if (how_long && !goes_on && memory <= available_memory())
+        training = training_phases(job, training_pace(job, true));
+      phases.insert(phases.end(), training.begin(), training.end());
+    }
+    phases.push_back({"write", 0});
+    if (!check_windows_.windows.empty())
+      expect("check",
+             [&](const Estimate& e) { return e.check(check_windows_.windows.size() * check_windows_.context); });
+    return phases;
+  }
+
+  void add_text_phase(std::vector<Phase>& phases) const {
+    if (const uint64_t tokens = calibration_tokens_to_write(*model_, recipe_.calibrate, cache_)) {
+      TuneOptions text;
+      text.context = recipe_.calibrate.context;
+      phases.push_back({"writing text", static_cast<double>(tokens) * seconds_per_written_token(*model_, text)});
+    }
+  }
+
+  // What is measured once a model, before the formats can be chosen.
+  std::vector<Phase> measuring_phases(const Plan& plan, const Estimate& estimate) const {
+    std::vector<Phase> phases;
+    add_text_phase(phases);
+    if (const Step* step = allocate_step())
+      phases.push_back({"sensitivity", estimate.sensitivities(*step)});
+    else
+      phases.push_back({"layer-wise N:M", estimate.layerwise(needs_fisher(plan))});
+    return phases;
+  }
+
+  Json promise(uint64_t memory, const std::vector<Phase>& phases) const {
+    Json result;
+    result["output"] = request_.output.string();
+    result["file_bytes"] = result["peak_bytes"] = result["seconds"] = result["check"] = nullptr;
+    result["predicted_peak_bytes"] = memory;
+    result["predicted_seconds"] = known_seconds(phases);
+    return result;
+  }
+
+  // A dry run measures nothing: the plan is left open.
+  Json unmeasured(const ChosenPlan& chosen, uint64_t memory, const std::vector<Phase>& phases) const {
+    Json result = promise(memory, phases);
+    for (const char* key : {"predicted_bytes", "predicted_loss", "sum_of_layer_losses", "plan"}) result[key] = nullptr;
+    result["lossless"] = false;
+    if (allocates()) {
+      const Sensitivity guess = guessed_sensitivity(*model_, *allocate_step());
+      result["least_bytes"] = least_bytes(choice_request(*allocate_step(), guess, 1));
+    }
+    if (!chosen.families.is_null()) result["families"] = chosen.families;
+    return result;
   }
 
   void note_widened(const Plan& plan) {
@@ -197,189 +365,72 @@ class Job {
     return longest;
   }
 
-  // The family that is best at this size (families.def) where there is time to train it, else measured grids; a size below the
-  // smallest grids is met by a family all the same.
-  Plan fitted(const Step& allocate, const Sensitivity& sensitivity, uint64_t budget) {
-    const bool trains = request_.minutes > 0;
-    std::optional<FitResult> grids;
-    const auto try_grids = [&] {
-      try {
-        grids = fit_plan(frame_, allocate, expected(recipe_), sensitivity, budget, pool_.threads());
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::budget) throw;
-      }
-      return grids.has_value();
-    };
-    if (!trains && try_grids()) return take(std::move(*grids));
-
-    const FamilyRequest request{*model_, allocate, sensitivity, recipe_, trains,
-                                [&](const Plan& plan, const Recipe& recipe) {
-                                  return plan_file_bytes(
-                                      frame_, plan, make_manifest(*model_, plan, expected(recipe), pool_.threads()));
-                                }};
-    const FileSizes smallest = smallest_file(request);
-    const double rate = 8.0 * static_cast<double>(budget - std::min(budget, smallest.overhead)) /
-                        static_cast<double>(model_->spec.weights());
-    families_ = Json::array();
-    std::optional<FamilyPlan> family;
-    for (const FamilyOffer& offer : family_offers(rate)) {
-      Json row = {{"family", offer.family}, {"rate", rate}, {"expected_kl", offer.kl}, {"measured", offer.measured}};
-      if (grids || family)
-        row["verdict"] = "not better";
-      else if (offer.family == "grids" ? try_grids() : (family = family_plan(request, offer.family, budget)).has_value())
-        row["verdict"] = "chosen";
-      else
-        row["verdict"] = "not so small";
-      families_.push_back(std::move(row));
-    }
-    if (grids) {
-      progress_.note("at this size the measured grids are best, and they are not trained");
-      return take(std::move(*grids));
-    }
-    if (!family)
-      throw Error(ErrorKind::budget, "the budget cannot be met", "--fit", fmt::format("{} bytes", budget),
-                  fmt::format("the smallest file that can be made of this model has {} bytes", smallest.bytes));
-    if (!trains)
-      progress_.note("formats as small as this need training: without --minutes the file will not speak");
-    recipe_ = std::move(family->recipe);
-    return std::move(family->plan);
+  static Recipe expected_tune(Recipe recipe) {
+    if (tune_step(recipe)) recipe.tune = longest(recipe.tune);
+    return recipe;
   }
 
-  Plan take(FitResult fit) {
-    loss_ = fit.predicted_loss;
-    lossless_ = fit.lossless;
-    if (lossless_) progress_.note("every tensor keeps its bytes: a larger file would not be better");
-    return std::move(fit.plan);
+  // References must outlive the job.
+  TuneJob tune_job(const Plan& plan, const Step& step, const TuneOptions& options, UnitStarter start, Vectors vectors,
+                   std::filesystem::path checkpoint, Json key) {
+    return {*model_,         plan,    std::move(start),  std::move(vectors),   model_.get(),          step.method,
+            step.options,    options, request_.minutes,  request_.allow_short, std::move(checkpoint), std::move(key),
+            cache_,          progress_};
   }
 
   // Trains what the walk left in the journal; the manifest then says what was trained on.
   Encoded tune_units(const Plan& plan, const Step& step, const Journal& journal, Vectors vectors, const Json& key,
                      Json& result) {
-    const UnitStarter start = [&](const UnitPlan& unit) {
-      return UnitStart{finished_unit(*model_, unit, journal), journal.latents(unit.unit.name), {}};
-    };
     Json tune_key = key;
     tune_key["device"] = learning_device();
     tune_key["minutes"] = request_.minutes;
-    const double spent = request_.minutes > 0 ? seconds() / 60 : 0;
-    if (request_.minutes > 0 && spent >= request_.minutes)
-      progress_.note("compressing alone took the time that was given; one step of training follows");
-    Tuned tuned = tune_model({*model_, plan, start, std::move(vectors), model_.get(), step.method, step.options, recipe_.tune,
-                              std::max(0.01, request_.minutes - spent), journal.folder() / "tune.checkpoint", tune_key,
-                              cache_, progress_});
+    const UnitStarter start = [&](const UnitPlan& unit) {
+      return UnitStart{finished_unit(*model_, unit, journal), journal.latents(unit.unit.name), {}};
+    };
+    Tuned tuned = tune_model(tune_job(plan, step, recipe_.tune, start, std::move(vectors),
+                                      journal.folder() / "tune.checkpoint", tune_key));
     recipe_.tune = tuned.options;
     recipe_.tune.data = nameless(recipe_.tune.data);
     result["tune"] = tuned.report;
     return std::move(tuned.encoded);
   }
 
-  // The longest that the manifest's tune table can become.
-  static Recipe expected_tune(Recipe recipe) {
-    if (!tune_step(recipe)) return recipe;
-    TuneOptions& tune = recipe.tune;
-    tune.data = nameless(tune.data);
-    tune.data_hash = std::string(32, 'f');
-    for (int64_t* number : {&tune.tokens, &tune.text_tokens})
-      if (*number == 0) *number = 999999999999;
-    if (tune.batch == 0) tune.batch = 10000000;
-    return recipe;
-  }
-
   Sensitivity measure(const Step& step) {
-    Sensitivity sensitivity = measure_sensitivity({*model_, windows_, probe_windows_, step, cache_, pool_, progress_});
+    Sensitivity sensitivity = measure_sensitivity(context(step));
     probes_ = sensitivity.probes;
     return sensitivity;
   }
 
   void draw_windows() {
-    if (!windows_.windows.empty()) return;
-    CalibrateOptions& options = recipe_.calibrate;
-    const auto tokens = static_cast<uint64_t>(options.tokens), context = static_cast<uint64_t>(options.context);
-    const auto seed = static_cast<uint64_t>(options.seed);
-    std::vector<int32_t> ids;
-    int32_t bos = -1;
-    if (self_written(options.data)) {
-      // Whole windows with beginnings of their own, and some for probes whether they are asked for or not: a recipe out of a
-      // --fit file draws from the same ones.
-      TuneOptions text;
-      text.data = options.data;
-      text.context = options.context;
-      text.seed = options.seed;
-      const TrainingText own = training_text(*model_, text, tokens + probe_tokens(context), 0, cache_, progress_);
-      wrote_ = own.written_now;
-      for (const auto& window : own.train)
-        ids.insert(ids.end(), window.begin(), window.end());
-    } else {
-      const std::string text = named_text(options.data, "calibrate: data");
-      const auto tokenizer = tokenizer_of(*model_);
-      ids = tokenizer->encode(text, false, false);
-      bos = tokenizer->bos();
-    }
-    windows_ = calibration_windows(ids, bos, tokens, context, seed);
-    if (!options.data_hash.empty() && options.data_hash != windows_.hash)
-      throw Error(ErrorKind::usage, "the calibration text is not the one that the recipe was made with", options.data,
-                  windows_.hash, "wanted " + options.data_hash);
-    if (allocates()) draw_probe_windows(ids, bos, tokens, context, seed);
-  }
-
-  // Windows of the same text that calibration does not see: 2048 tokens, or what a short text leaves.
-  void draw_probe_windows(std::span<const int32_t> ids, int32_t bos, uint64_t tokens, uint64_t context, uint64_t seed) {
-    const uint64_t all = ids.size() / context;
-    const uint64_t calibrated = windows_.windows.size();
-    if (all <= calibrated)
-      throw Error(ErrorKind::input, "the calibration text leaves nothing to measure sensitivities on",
-                  recipe_.calibrate.data, fmt::format("{} windows of {} tokens, all calibrated on", all, context),
-                  "a longer text, or fewer --calibration-tokens");
-    const uint64_t probes = std::min(all - calibrated, probe_tokens(context) / context);
-    const std::set<std::vector<int32_t>> used(windows_.windows.begin(), windows_.windows.end());
-    CalibrationWindows drawn = calibration_windows(ids, bos, tokens + probes * context, context, seed + 1);
-    probe_windows_.context = context;
-    for (auto& window : drawn.windows)
-      if (!used.count(window) && probe_windows_.windows.size() < probes)
-        probe_windows_.windows.push_back(std::move(window));
-    probe_windows_.hash = drawn.hash;
+    if (text_.windows.windows.empty())
+      text_ = draw_calibration_text(*model_, recipe_.calibrate, allocates(), cache_, progress_);
   }
 
   // The manifest names no files: a text of the user's own is known by its hash.
   CalibrateOptions settled(CalibrateOptions options) const {
-    if (!windows_.windows.empty()) {
-      options.data_hash = windows_.hash;
-      options.data = nameless(options.data);
-    }
+    options.data = nameless(options.data);
+    if (!text_.windows.windows.empty())
+      options.data_hash = text_.windows.hash;
+    else if (allocates())
+      options.data_hash = std::string(32, 'f');  // will be drawn
     return options;
   }
-  void settle_data() {
-    if (windows_.windows.empty()) recipe_.calibrate.data = nameless(recipe_.calibrate.data);
-    recipe_.calibrate = settled(recipe_.calibrate);
-  }
-
-  static Json plan_json(const Plan& plan) {
-    Json rows = Json::array();
-    for (const UnitPlan& unit : plan.units)
-      rows.push_back({{"tensor", unit.unit.name},
-                      {"format", unit.format->label()},
-                      {"bytes", unit.bytes},
-                      {"predicted_loss", unit.predicted_loss >= 0 ? Json(unit.predicted_loss) : Json(nullptr)},
-                      {"method", unit.copied ? "copy" : unit.method}});
-    return rows;
-  }
+  void settle_data() { recipe_.calibrate = settled(recipe_.calibrate); }
 
   const CompressRequest& request_;
-  Progress& progress_;
+  PhasedProgress progress_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  const uint64_t baseline_ = memory_use().anonymous_and_shared;
+  const uint64_t baseline_ = held_before();
   PeakMemory memory_;
   Recipe recipe_;
   ThreadPool pool_;
   const ModelPtr model_;
   const OutputFrame frame_;
   const Cache cache_;
-  CalibrationWindows windows_, probe_windows_;
-  Json probes_, families_;
-  double loss_ = -1;
+  CalibrationText text_;
+  TokenWindows check_windows_;  // empty: nothing is checked
+  Json probes_;
   bool measures_ = false;  // sensitivities of the original, which take memory
-  bool lossless_ = false;
-  bool wrote_ = false;  // text, which takes memory
 };
 
 }  // namespace

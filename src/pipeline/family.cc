@@ -1,5 +1,7 @@
 #include "pipeline/family.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -85,7 +87,10 @@ class Maker {
         add("lowrank_admm", {units_[u].name}, formats[u], factor_options_);
       else
         add(grid_method_, {units_[u].name}, formats[u], grid_options_);
-    if (request_.trains) add("distill", {}, nullptr, make_tuner("distill", Json::object())->options());
+    if (const Step* own = tune_step(request_.asked); own && request_.trains)
+      made.recipe.steps.push_back(*own);
+    else if (request_.trains)
+      add("distill", {}, nullptr, make_tuner("distill", Json::object())->options());
     made.plan = make_plan(request_.model, made.recipe);
     made.bytes = request_.file_bytes(made.plan, made.recipe);
     return made;
@@ -237,6 +242,106 @@ FileSizes smallest_file(const FamilyRequest& request) {
 std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget) {
   WHIT_CHECK(family == "factors" || family == "rotated");
   return Maker(request, family).make(budget);
+}
+
+namespace {
+
+FamilyRequest family_request(const ChoiceRequest& request) {
+  return {request.frame.model(),
+          request.allocate,
+          request.sensitivity,
+          request.recipe,
+          request.trains,
+          [&request](const Plan& plan, const Recipe& recipe) {
+            return plan_file_bytes(
+                request.frame, plan,
+                make_manifest(request.frame.model(), plan, request.longest(recipe), request.threads));
+          }};
+}
+
+void take_grids(const ChoiceRequest& request, FitResult grids, ChosenPlan& chosen) {
+  const Model& model = request.frame.model();
+  const auto bytes_of = [&](const Plan& plan) {
+    return plan_file_bytes(request.frame, plan,
+                           make_manifest(model, plan, request.longest(request.recipe), request.threads));
+  };
+  // Where the original has types that such a file cannot hold, more bytes than it has go into other grids for nothing.
+  if (!grids.lossless && request.budget > model.file_bytes && bytes_of(grids.plan) > model.file_bytes) {
+    try {
+      grids = fit_plan(request.frame, request.allocate, request.longest(request.recipe), request.sensitivity,
+                       model.file_bytes, request.threads);
+      chosen.notes.push_back(
+          fmt::format("the original has {} bytes: a larger file is not made of it", model.file_bytes));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::budget) throw;
+    }
+  }
+  if (grids.lossless) chosen.notes.push_back("every tensor keeps its bytes: a larger file would not be better");
+  chosen.plan = std::move(grids.plan);
+  chosen.predicted_loss = grids.predicted_loss;
+  chosen.lossless = grids.lossless;
+}
+
+}  // namespace
+
+uint64_t least_bytes(const ChoiceRequest& request) { return smallest_file(family_request(request)).bytes; }
+
+ChosenPlan choose_plan(const ChoiceRequest& request) {
+  const Model& model = request.frame.model();
+  ChosenPlan chosen;
+  chosen.recipe = request.recipe;
+  std::optional<FitResult> grids;
+  const auto try_grids = [&] {
+    try {
+      grids = fit_plan(request.frame, request.allocate, request.longest(request.recipe), request.sensitivity,
+                       request.budget, request.threads);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::budget) throw;
+    }
+    return grids.has_value();
+  };
+  if (!request.trains && try_grids()) {
+    take_grids(request, std::move(*grids), chosen);
+    return chosen;
+  }
+  for (const Step* step : {basis_step(request.recipe), reconstruct_step(request.recipe)})
+    if (step)
+      throw Error(ErrorKind::usage,
+                  "this size needs formats that are trained, and their recipe has no place for a step of yours",
+                  "recipe", step->method,
+                  request.trains ? "leave out --minutes, or the step" : "a larger size, or leave the step out");
+  const FamilyRequest families = family_request(request);
+  const FileSizes smallest = smallest_file(families);
+  const double rate = 8.0 * static_cast<double>(request.budget - std::min(request.budget, smallest.overhead)) /
+                      static_cast<double>(model.spec.weights());
+  chosen.families = Json::array();
+  std::optional<FamilyPlan> family;
+  for (const FamilyOffer& offer : family_offers(rate)) {
+    Json row = {{"family", offer.family}, {"rate", rate}, {"expected_kl", offer.kl}, {"measured", offer.measured}};
+    if (grids || family)
+      row["verdict"] = "not better";
+    else if (offer.family == "grids" ? try_grids()
+                                     : (family = family_plan(families, offer.family, request.budget)).has_value())
+      row["verdict"] = "chosen";
+    else
+      row["verdict"] = "not so small";
+    chosen.families.push_back(std::move(row));
+  }
+  if (grids) {
+    chosen.notes.push_back(tune_step(request.recipe)
+                               ? "at this size the measured grids are best"
+                               : "at this size the measured grids are best, and they are not trained");
+    take_grids(request, std::move(*grids), chosen);
+    return chosen;
+  }
+  if (!family)
+    throw Error(ErrorKind::budget, "the budget cannot be met", "--fit", fmt::format("{} bytes", request.budget),
+                fmt::format("the smallest file that can be made of this model has {} bytes", smallest.bytes));
+  if (!request.trains)
+    chosen.notes.push_back("formats as small as this need training: without --minutes the file will not speak");
+  chosen.recipe = std::move(family->recipe);
+  chosen.plan = std::move(family->plan);
+  return chosen;
 }
 
 }  // namespace whit

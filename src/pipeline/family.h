@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/fit.h"
 #include "pipeline/plan.h"
 #include "pipeline/sensitivity.h"
 
@@ -45,5 +46,30 @@ struct FileSizes {
 FileSizes smallest_file(const FamilyRequest& request);
 // The largest plan of the family ("factors" or "rotated") whose file has at most `budget` bytes, nothing where there is none.
 std::optional<FamilyPlan> family_plan(const FamilyRequest& request, const std::string& family, uint64_t budget);
+
+// What `--fit` makes of a budget: the family that is best at this size where there is time to train it, else measured
+// grids; a size below the smallest grids is met by a family all the same.
+struct ChoiceRequest {
+  const OutputFrame& frame;
+  const Step& allocate;
+  const Sensitivity& sensitivity;
+  const Recipe& recipe;
+  uint64_t budget = 0;
+  bool trains = false;
+  std::function<Recipe(const Recipe&)> longest;  // a recipe as the manifest may have to hold it
+  int threads = 1;
+};
+struct ChosenPlan {
+  Plan plan;
+  Recipe recipe;               // what was asked for, or the family's
+  double predicted_loss = -1;  // the units' added; below 0: not predicted
+  bool lossless = false;
+  Json families;  // the offers and what became of them; null where they were not asked
+  std::vector<std::string> notes;
+};
+// ErrorKind::budget that says the least size; ErrorKind::usage for a step that a family has no place for.
+ChosenPlan choose_plan(const ChoiceRequest& request);
+// The smallest file that it could make.
+uint64_t least_bytes(const ChoiceRequest& request);
 
 }  // namespace whit

@@ -88,8 +88,9 @@ OutputRows original_output(const Model& model) {
   };
 }
 
-double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
-               const OutputRows& b_output, ThreadPool& pool, Progress& progress) {
+std::vector<double> each_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
+                            const OutputRows& b_output, ThreadPool& pool, Progress& progress,
+                            const std::function<void(size_t row, const float* a, const float* b)>& seen) {
   const uint64_t vocabulary = spec.vocabulary;
   std::vector<double> kl(a.rows, 0.0);
   for (size_t begin = 0; begin < a.rows; begin += kLogitRows) {
@@ -103,10 +104,17 @@ double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, 
         for (size_t v = 0; v < vocabulary; ++v)
           kl[begin + r] +=
               static_cast<double>(std::exp(p.row(r)[v])) * (static_cast<double>(p.row(r)[v]) - q.row(r)[v]);
+        if (seen) seen(begin + r, p.row(r), q.row(r));
       }
     });
     progress.advance(static_cast<double>(count));
   }
+  return kl;
+}
+
+double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
+               const OutputRows& b_output, ThreadPool& pool, Progress& progress) {
+  const std::vector<double> kl = each_kl(spec, a, a_output, b, b_output, pool, progress);
   return std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(a.rows);
 }
 

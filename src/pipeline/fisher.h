@@ -21,8 +21,12 @@ Activations embed_windows(const Model& model, const CalibrationWindows& windows)
 using OutputRows = std::function<void(const std::function<void(uint64_t begin, MatrixView rows)>& visit)>;
 OutputRows original_output(const Model& model);
 
-// Mean KL(softmax(a) || softmax(b)) in nats over the rows of the normed hidden states a and b [tokens, width], each
-// with its output matrix, capped as the model caps them. Logits are held for a few rows at a time.
+// KL(softmax(a) || softmax(b)) in nats of every row of the normed hidden states a and b [tokens, width], each with its
+// output matrix, capped as the model caps them. Logits are held for a few rows at a time; `seen` is shown the
+// log-probabilities of a row by both, from several threads.
+std::vector<double> each_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
+                            const OutputRows& b_output, ThreadPool& pool, Progress& progress,
+                            const std::function<void(size_t row, const float* a, const float* b)>& seen = {});
 double mean_kl(const ModelSpec& spec, MatrixView a, const OutputRows& a_output, MatrixView b,
                const OutputRows& b_output, ThreadPool& pool, Progress& progress);
 

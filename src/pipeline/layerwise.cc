@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "base/hash.h"
@@ -73,13 +74,17 @@ class Measurement {
  public:
   Measurement(const LayerwiseContext& context, const Plan& plan) : context_(context), plan_(plan) {}
 
-  std::map<std::string, Blocks> run() {
+  std::string key() const {
     Hasher hasher;
     hasher.add("layerwise 1").add(context_.model.weights_hash()).add(context_.windows.hash);
     hasher.add(machine_key(context_.pool.threads()));
     for (const UnitPlan& unit : plan_.units)
       if (asking(unit)) hasher.add(unit.unit.name).add(group_of(unit));
-    const std::string key = hasher.hex();
+    return hasher.hex();
+  }
+
+  std::map<std::string, Blocks> run() {
+    const std::string key = this->key();
     if (const auto stored = context_.cache.load(key)) return from_json(stored->json);
     if (needs_fisher(plan_))
       fisher_ = measure_fisher(context_.model, few_windows(), 1, context_.pool, context_.progress).rows;
@@ -150,6 +155,10 @@ bool needs_fisher(const Plan& plan) {
     const UnitStep* step = asking(unit);
     return step && step->options.at("layerwise") == "exact";
   });
+}
+
+bool layerwise_is_known(const LayerwiseContext& context, const Plan& plan) {
+  return std::filesystem::exists(context.cache.path(Measurement(context, plan).key()));
 }
 
 void resolve_layerwise(const LayerwiseContext& context, Plan& plan) {

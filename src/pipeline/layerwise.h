@@ -27,5 +27,7 @@ bool needs_fisher(const Plan& plan);
 // layerwise = "uniform" of every such step, and n of the unit's format where that stores a mask. What was measured is
 // kept in the cache, so that a run which goes on decides the same without measuring again.
 void resolve_layerwise(const LayerwiseContext& context, Plan& plan);
+// It stands in the cache.
+bool layerwise_is_known(const LayerwiseContext& context, const Plan& plan);
 
 }  // namespace whit

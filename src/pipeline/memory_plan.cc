@@ -1,9 +1,13 @@
 #include "pipeline/memory_plan.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "base/memory.h"
+#include "model/torch/device.h"
 #include "model/torch/executor.h"
+#include "pipeline/walker.h"
 
 namespace whit {
 namespace {
@@ -38,6 +42,9 @@ uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOpt
   const ModelSpec& spec = model.spec;
   const auto tokens = static_cast<uint64_t>(calibrate.tokens), context = static_cast<uint64_t>(calibrate.context);
   const uint64_t row = spec.width * sizeof(float);
+  // On a card units are rounded side by side, and are held together here before and after.
+  const bool side_by_side = learning_device() != "cpu";
+  std::vector<uint64_t> held;
   uint64_t block_unit = 0, block = 0, block_grams = 0, ends = 0, largest_end = 0;
   for (const UnitPlan& unit : plan.units) {
     if (unit.unit.block < 0) {
@@ -45,11 +52,17 @@ uint64_t predicted_peak(const Model& model, const Plan& plan, const CalibrateOpt
       largest_end = std::max(largest_end, dense_bytes(unit));
     } else {
       block_unit = std::max(block_unit, rounding_bytes(unit));
+      if (side_by_side && !unit.copied) held.push_back(dense_bytes(unit) + 2 * unit.bytes);
     }
     if (unit.unit.block == 0) {
       block += dense_bytes(unit);
       block_grams += unit.unit.cols * unit.unit.cols * sizeof(float);
     }
+  }
+  if (held.size() > 1) {
+    std::sort(held.rbegin(), held.rend());
+    block_unit += std::accumulate(
+        held.begin() + 1, held.begin() + static_cast<ptrdiff_t>(std::min(held.size(), kSideBySide)), uint64_t{0});
   }
   uint64_t peak = std::max(ends, block_unit);
   if (plan.needs_statistics()) {

@@ -1,4 +1,5 @@
-// The promise of peak memory (anonymous and shared resident bytes), made before the work starts.
+// The promise of peak memory (anonymous and shared resident bytes), made before the work starts. Not in it: pages of
+// mapped files and what a card's libraries load while they work.
 #pragma once
 
 #include "pipeline/plan.h"

@@ -162,14 +162,32 @@ Plan make_plan(const Model& model, const Recipe& recipe) {
     check_masks(entry);
     plan.units.push_back(std::move(entry));
   }
+  std::set<const Step*> used;
+  for (const UnitPlan& entry : plan.units)
+    for (const Step* step : steps_for(recipe, entry.unit)) used.insert(step);
   for (const Step& step : recipe.steps) {
+    if (step.tensors.empty() || used.count(&step)) continue;
     const bool matches = std::any_of(plan.units.begin(), plan.units.end(),
                                      [&](const UnitPlan& entry) { return step_matches(step, entry.unit); });
-    if (!step.tensors.empty() && !matches)
-      throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors",
-                  step.tensors[0], "whit inspect MODEL lists the tensors; linears and embeddings can be named");
+    if (matches)
+      throw Error(ErrorKind::usage, "a step does nothing: later ones of its stage take all of its tensors",
+                  step.method + ": tensors", step.tensors[0],
+                  "of steps on one tensor the last counts: change their order");
+    throw Error(ErrorKind::usage, "a step matches no tensor of this model", step.method + ": tensors", step.tensors[0],
+                "whit inspect MODEL lists the tensors; linears and embeddings can be named");
   }
   return plan;
+}
+
+Json plan_json(const Plan& plan) {
+  Json rows = Json::array();
+  for (const UnitPlan& unit : plan.units)
+    rows.push_back({{"tensor", unit.unit.name},
+                    {"format", unit.format->label()},
+                    {"bytes", unit.bytes},
+                    {"predicted_loss", unit.predicted_loss >= 0 ? Json(unit.predicted_loss) : Json(nullptr)},
+                    {"method", unit.copied ? "copy" : unit.method}});
+  return rows;
 }
 
 namespace {

@@ -41,6 +41,9 @@ struct Plan {
   bool needs_statistics() const;
 };
 
+// [{tensor, format, bytes, predicted_loss, method}]
+Json plan_json(const Plan& plan);
+
 // Runs a transform, importance or prune step on a unit.
 void apply_step(const UnitStep& step, TensorState& state, const MethodContext& context);
 

@@ -125,12 +125,37 @@ Json formats_to_json(const std::vector<FormatPtr>& formats) {
   return json;
 }
 
-// The step of a stage that works on more than a unit: the last one, as of two on one unit.
-const Step* step_of(const Recipe& recipe, Stage stage) {
+Stage stage_of(const Step& step) { return method_row(step.method).stage; }
+
+bool on_units(Stage stage) {
+  return stage == Stage::quantize || stage == Stage::prune || stage == Stage::importance || stage == Stage::transform;
+}
+
+// The only step of a stage that works on more than a unit.
+const Step* step_of(const Recipe& recipe, Stage stage, const std::string& where = "recipe") {
   const Step* found = nullptr;
-  for (const Step& step : recipe.steps)
-    if (method_row(step.method).stage == stage) found = &step;
+  for (const Step& step : recipe.steps) {
+    if (stage_of(step) != stage) continue;
+    if (found)
+      fail_recipe("of two steps that work on the whole model one would do nothing", where,
+                  found->method + " and " + step.method, "leave one of them out");
+    found = &step;
+  }
   return found;
+}
+
+// Steps and tables that would have no effect beside the others.
+void check_all_have_effect(const Recipe& recipe, bool tune_table, const std::string& where) {
+  for (const Stage stage : {Stage::basis, Stage::allocate, Stage::reconstruct, Stage::tune})
+    step_of(recipe, stage, where);
+  const Step* allocate = step_of(recipe, Stage::allocate);
+  if (!allocate && tune_table && !step_of(recipe, Stage::tune))
+    fail_recipe("no step of this recipe trains the whole model", where + ": tune", "a [tune] table",
+                "a distill step, or leave the table out");
+  for (const Step& step : recipe.steps)
+    if (allocate && on_units(stage_of(step)))
+      fail_recipe("an allocate step gives every tensor its format, and this step would do nothing", where, step.method,
+                  "leave one of them out");
 }
 
 }  // namespace
@@ -152,6 +177,7 @@ Recipe recipe_from_json(const Json& json, const std::string& where) {
     fail_recipe("a recipe needs at least one step", where, {}, "[[step]]");
   size_t number = 0;
   for (const Json& step : *steps) recipe.steps.push_back(read_step(step, fmt::format("{}: step {}", where, ++number)));
+  check_all_have_effect(recipe, json.contains("tune"), where);
   return recipe;
 }
 
@@ -163,6 +189,7 @@ Recipe read_recipe(const std::filesystem::path& path) {
   return parse_recipe(read_file(path, uint64_t{16} << 20), path.string());
 }
 
+const Step* allocate_step(const Recipe& recipe) { return step_of(recipe, Stage::allocate); }
 const Step* basis_step(const Recipe& recipe) { return step_of(recipe, Stage::basis); }
 const Step* reconstruct_step(const Recipe& recipe) { return step_of(recipe, Stage::reconstruct); }
 const Step* tune_step(const Recipe& recipe) { return step_of(recipe, Stage::tune); }

@@ -13,10 +13,14 @@
 
 namespace whit {
 
+// What methods look at unless a recipe or --data says another text: "novels" (those that set-up installed; at hand at
+// once) or "self" (the original writes it, once).
+inline constexpr const char* kUsualText = "novels";
+
 // [calibrate]: the text that methods look at.
 struct CalibrateOptions {
-  std::string data = "novels";  // a plain text file, or "novels": the text that set-up installed
-  std::string data_hash;        // set in a resolved recipe: hash of the drawn token windows, checked when used again
+  std::string data = kUsualText;  // or a plain text file, or "self+FILE"
+  std::string data_hash;          // set in a resolved recipe: hash of the drawn token windows, checked when used again
   int tokens = 8192;
   int context = 512;
   int64_t seed = 0;
@@ -69,6 +73,8 @@ Recipe preset_recipe(const std::string& name);
 
 // The step that puts the whole model into another basis before anything else, or null.
 const Step* basis_step(const Recipe& recipe);
+// The step that chooses the formats by measured losses, or null.
+const Step* allocate_step(const Recipe& recipe);
 // The step that trains each block inside the walk, or null.
 const Step* reconstruct_step(const Recipe& recipe);
 // The step that trains the whole model after the walk, or null.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 
 #include "base/checked.h"
@@ -349,6 +350,21 @@ const std::vector<FormatPtr>& formats_of(const Step& allocate, const UnitSpec& u
 }
 
 Sensitivity measure_sensitivity(const SensitivityContext& context) { return Measurement(context).run(); }
+
+bool sensitivity_is_known(const SensitivityContext& context) {
+  return std::filesystem::exists(context.cache.path(flow_key(context) + "-result"));
+}
+
+Sensitivity guessed_sensitivity(const Model& model, const Step& allocate) {
+  Sensitivity guess;
+  for (const UnitSpec& unit : units_of(model.spec))
+    for (const FormatPtr& format : formats_of(allocate, unit)) {
+      const auto weights = static_cast<double>(unit.rows * unit.cols);
+      const double bits = 8.0 * static_cast<double>(format->bytes({unit.rows, unit.cols})) / weights;
+      guess.units[unit.name].loss.push_back(weights * std::exp2(-2 * bits));
+    }
+  return guess;
+}
 
 Matrix output_gram(const Model& model, const CalibrationWindows& windows, const Cache& cache, int threads,
                    Progress& progress) {

@@ -46,6 +46,11 @@ struct SensitivityContext {
 
 // Interrupted or killed at any block it goes on from the cache.
 Sensitivity measure_sensitivity(const SensitivityContext& context);
+// It stands in the cache.
+bool sensitivity_is_known(const SensitivityContext& context);
+// In place of a measurement, for a plan whose bytes, memory and time are about those of the true one: each weight costs
+// what a grid of so many bits does to it.
+Sensitivity guessed_sensitivity(const Model& model, const Step& allocate);
 
 // Mean x x^T of what the output layer sees (after the final norm) over the calibration windows, from the original
 // model.

@@ -89,68 +89,88 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
   return starts;
 }
 
-struct Written {
-  Windows windows;
-  double seconds_per_token = 0;
-  bool now = false;  // not all was in the cache
+// Pieces of a fixed size, each with a seed and a cache entry of its own: a longer text begins with a shorter one.
+struct Pieces {
+  Pieces(const Model& model, std::span<const int32_t> file, uint64_t windows, const TuneOptions& options,
+         const Cache& cache)
+      : length(static_cast<uint64_t>(options.context)), count((windows + piece_windows() - 1) / piece_windows()) {
+    for (uint64_t p = 0; p < count; ++p) {
+      Hasher hasher;
+      hasher.add("self-written text 5");
+      hasher.add(std::as_bytes(file));
+      hasher.add(model.content_hash);
+      hasher.add(learning_device());
+      for (const uint64_t number : {length, static_cast<uint64_t>(options.seed), piece_windows(), p})
+        hasher.add(number);
+      keys.push_back(hasher.hex() + "-text");
+      if (!std::filesystem::exists(cache.path(keys.back()))) missing.push_back(p);
+    }
+  }
+  uint64_t missing_tokens() const { return missing.size() * piece_windows() * length; }
+
+  uint64_t length, count;
+  std::vector<std::string> keys;
+  std::vector<uint64_t> missing;
 };
 
-// Windows of `length` ids that the model wrote, some from words of `file` (empty: of the novels).
-Written written_by(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, uint64_t windows,
-                   uint64_t length, uint64_t seed, const Cache& cache, Progress& progress) {
-  if (model.spec.vocabulary >= (uint64_t{1} << 24))
-    throw Error(ErrorKind::usage, "the vocabulary is too large for self-written text", "--data self");
-  // Pieces of a fixed size, each with a seed and a cache entry of its own: a longer text begins with a shorter one.
-  const uint64_t piece = piece_windows();
-  const uint64_t pieces = (windows + piece - 1) / piece;
-  const auto key = [&](uint64_t p) {
-    Hasher hasher;
-    hasher.add("self-written text 5");
-    hasher.add(std::as_bytes(file));
-    hasher.add(model.content_hash);
-    hasher.add(learning_device());
-    for (const uint64_t number : {length, seed, piece, p}) hasher.add(number);
-    return hasher.hex() + "-text";
-  };
-  std::vector<uint64_t> missing;
-  for (uint64_t p = 0; p < pieces; ++p)
-    if (!std::filesystem::exists(cache.path(key(p)))) missing.push_back(p);
-  if (!missing.empty()) {
-    using Clock = std::chrono::steady_clock;
-    TextWriter writer(model);
-    const Starts starts = starts_of(model, tokenizer, file, progress);
-    progress.begin("writing text", static_cast<double>(missing.size() * piece * length));
-    for (const uint64_t p : missing) {
-      const auto start = Clock::now();
-      Rng rng(seed * 1000003 + p);
-      const Windows begun = starts.draw(piece, length, rng);
-      std::vector<int32_t> ids;
-      const size_t at_once = std::min<size_t>(writer.at_once(length), piece);
-      for (size_t first = 0; first < piece; first += at_once) {
-        const size_t count = std::min(at_once, piece - first);
-        const auto part = writer.write(std::span(begun).subspan(first, count), length, rng.next(), [&] {
-          progress.advance(static_cast<double>(count));
-          progress.check_interrupt();
-        });
-        ids.insert(ids.end(), part.begin(), part.end());
-      }
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(ids.size());
-      cache.store(key(p), {{{"seconds_per_token", seconds}}, {{"ids", to_matrix(ids, length)}}});
+void write_missing(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, const Pieces& pieces,
+                   uint64_t seed, const Cache& cache, Progress& progress) {
+  if (pieces.missing.empty()) return;
+  const uint64_t piece = piece_windows(), length = pieces.length;
+  TextWriter writer(model);
+  const Starts starts = starts_of(model, tokenizer, file, progress);
+  progress.begin("writing text", static_cast<double>(pieces.missing_tokens()));
+  for (const uint64_t p : pieces.missing) {
+    Rng rng(seed * 1000003 + p);
+    const Windows begun = starts.draw(piece, length, rng);
+    std::vector<int32_t> ids;
+    const size_t at_once = std::min<size_t>(writer.at_once(length), piece);
+    for (size_t first = 0; first < piece; first += at_once) {
+      const size_t count = std::min(at_once, piece - first);
+      const auto part = writer.write(std::span(begun).subspan(first, count), length, rng.next(), [&] {
+        progress.advance(static_cast<double>(count));
+        progress.check_interrupt();
+      });
+      ids.insert(ids.end(), part.begin(), part.end());
     }
-    progress.end();
+    cache.store(pieces.keys[p], {Json::object(), {{"ids", to_matrix(ids, length)}}});
   }
-  Written written;
-  written.now = !missing.empty();
-  for (uint64_t p = 0; p < pieces; ++p) {
-    const auto entry = cache.load(key(p));
-    if (!entry || entry->arrays.size() != 1 || entry->arrays[0].second.cols != length)
-      throw Error(ErrorKind::integrity, "self-written text is not what was stored", cache.path(key(p)).string(), {}, "delete it");
+  progress.end();
+}
+
+// So many windows of what stands in the cache now.
+Windows read_pieces(const Pieces& pieces, uint64_t windows, const Cache& cache) {
+  Windows result;
+  for (const std::string& key : pieces.keys) {
+    const auto entry = cache.load(key);
+    if (!entry || entry->arrays.size() != 1 || entry->arrays[0].second.cols != pieces.length)
+      throw Error(ErrorKind::integrity, "self-written text is not what was stored", cache.path(key).string(), {},
+                  "delete it");
     const Matrix& stored = entry->arrays[0].second;  // ids
-    for (size_t row = 0; row < stored.rows && written.windows.size() < windows; ++row)
-      written.windows.emplace_back(stored.row(row), stored.row(row) + length);
-    written.seconds_per_token += entry->json.value("seconds_per_token", 0.0) / static_cast<double>(pieces);
+    for (size_t row = 0; row < stored.rows && result.size() < windows; ++row)
+      result.emplace_back(stored.row(row), stored.row(row) + pieces.length);
   }
-  return written;
+  return result;
+}
+
+// What a text is made of: windows that the model writes, and the ids of a file.
+struct Sources {
+  uint64_t windows = 0, written = 0;  // in all, and of these the model's own
+  std::vector<int32_t> file;          // whose words own windows may begin with; their other half, where there are both
+  bool self = false;
+};
+
+Sources sources_of(const Tokenizer& tokenizer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows) {
+  Sources sources;
+  const auto length = static_cast<uint64_t>(options.context);
+  const uint64_t different =
+      options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMostTokens);
+  sources.windows = std::max<uint64_t>(1, different / length) + held_out_windows;
+  sources.self = self_written(options.data);
+  const std::string file = options.data == "self" ? "" : sources.self ? options.data.substr(5) : options.data;
+  if (sources.self) sources.written = file.empty() ? sources.windows : (sources.windows + 1) / 2;
+  if (!file.empty()) sources.file = tokenizer.encode(named_text(file, "tune: data"), false, false);
+  return sources;
 }
 
 }  // namespace
@@ -166,18 +186,41 @@ std::string nameless(const std::string& data) {
   return data.starts_with("self+") ? "self+text" : "text";
 }
 
-uint64_t tokens_in_time(const TuneOptions& options, uint64_t held_out_windows, double seconds, double writing_seconds,
-                        double training_seconds) {
+uint64_t text_tokens_for(const TuneOptions& options, uint64_t held_out_windows, uint64_t tokens) {
   const auto length = static_cast<uint64_t>(options.context);
   const bool self = self_written(options.data), mixed = self && options.data != "self";
-  const double each = self ? writing_seconds / (mixed ? 2 : 1) + 2 * training_seconds : training_seconds;
-  const double tokens = std::clamp(seconds / each, static_cast<double>(length), static_cast<double>(kMostTokens));
-  uint64_t windows = static_cast<uint64_t>(tokens) / length;
+  uint64_t windows = std::clamp(self ? tokens / 2 : tokens, length, kMostTokens) / length;
   if (self) {
     const uint64_t piece = piece_windows() * (mixed ? 2 : 1);
     windows = std::max<uint64_t>(1, (windows + held_out_windows + piece / 2) / piece) * piece - std::min(held_out_windows, piece - 1);
   }
   return windows * length;
+}
+
+uint64_t most_text_tokens(const TuneOptions& options) {
+  const int64_t given = options.text_tokens > 0 ? options.text_tokens : options.tokens;
+  return given > 0
+             ? std::min(static_cast<uint64_t>(given), std::max(kMostTokens, static_cast<uint64_t>(options.text_tokens)))
+             : kMostTokens;
+}
+
+uint64_t tokens_to_write(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
+                         const Cache& cache) {
+  if (!self_written(options.data)) return 0;
+  const Sources sources = sources_of(*tokenizer_of(writer), options, tokens, held_out_windows);
+  return Pieces(writer, sources.file, sources.written, options, cache).missing_tokens();
+}
+
+double seconds_per_written_token(const Model& model, const TuneOptions& options) {
+  constexpr size_t kPositions = 16;
+  const auto length = static_cast<uint64_t>(options.context);
+  TextWriter writer(model);
+  const size_t at_once = std::min<size_t>(writer.at_once(length), piece_windows());
+  const Windows starts(at_once, {0});
+  const auto start = std::chrono::steady_clock::now();
+  writer.write(starts, std::min<size_t>(kPositions, length), 0);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return seconds / static_cast<double>(at_once * std::min<size_t>(kPositions, length));
 }
 
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
@@ -186,30 +229,26 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   if (writer.spec.context && length > writer.spec.context)
     throw Error(ErrorKind::usage, "training windows are longer than the model's context", "--context",
                 std::to_string(length), std::to_string(writer.spec.context) + " at most");
-  const uint64_t different =
-      options.text_tokens > 0 ? static_cast<uint64_t>(options.text_tokens) : std::min(tokens, kMostTokens);
-  const uint64_t windows = std::max<uint64_t>(1, different / length) + held_out_windows;
-  const bool self = self_written(options.data);
-  const std::string file = options.data == "self" ? "" : self ? options.data.substr(5) : options.data;
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto tokenizer = tokenizer_of(writer);
-  std::vector<int32_t> ids;
-  if (!file.empty()) ids = tokenizer->encode(named_text(file, "tune: data"), false, false);
+  const Sources sources = sources_of(*tokenizer, options, tokens, held_out_windows);
   Windows text;
   TrainingText result;
-  if (self) {
-    Written written =
-        written_by(writer, *tokenizer, ids, file.empty() ? windows : (windows + 1) / 2, length, seed, cache, progress);
-    text = std::move(written.windows);
-    result.writing_seconds = written.seconds_per_token;
-    result.written_now = written.now;
+  if (sources.self) {
+    if (writer.spec.vocabulary >= (uint64_t{1} << 24))
+      throw Error(ErrorKind::usage, "the vocabulary is too large for self-written text", "--data self");
+    const Pieces pieces(writer, sources.file, sources.written, options, cache);
+    write_missing(writer, *tokenizer, sources.file, pieces, seed, cache, progress);
+    text = read_pieces(pieces, sources.written, cache);
+    result.written_now = !pieces.missing.empty();
   }
-  if (!file.empty()) {
-    const uint64_t wanted = windows - text.size(), there = ids.size() / length;
+  if (!sources.file.empty() || !sources.self) {
+    const uint64_t wanted = sources.windows - text.size(), there = sources.file.size() / length;
     if (there == 0)
-      throw Error(ErrorKind::input, "the training text is shorter than one window", file,
-                  std::to_string(ids.size()) + " tokens", "a longer text, or a smaller --context");
-    CalibrationWindows drawn = calibration_windows(ids, tokenizer->bos(), std::min(wanted, there) * length, length, seed);
+      throw Error(ErrorKind::input, "the training text is shorter than one window", options.data,
+                  std::to_string(sources.file.size()) + " tokens", "a longer text, or a smaller --context");
+    CalibrationWindows drawn =
+        calibration_windows(sources.file, tokenizer->bos(), std::min(wanted, there) * length, length, seed);
     for (auto& window : drawn.windows) text.push_back(std::move(window));
   }
   if (text.size() < 2)

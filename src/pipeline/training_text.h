@@ -28,7 +28,9 @@ struct TuneOptions {
     v("data", data, "self (the original writes it), a plain text file, or self+FILE");
     v("data_hash", data_hash, "hash of the windows that this recipe was made with");
     v("tokens", tokens, "tokens to train on", Range{0, 1e12});
-    v("text_tokens", text_tokens, "tokens of text; passes are repeated after these (0: as many as tokens, 16 million at most; a time limit reads them twice)",
+    v("text_tokens", text_tokens,
+      "tokens of text; passes are repeated after these (0: as many as tokens, 16 million at most; with a time limit "
+      "half as many as can be trained on)",
       Range{0, 1e12});
     v("batch", batch, "tokens of a step (0: 16384 on CUDA, 2048 on the CPU)", Range{0, 1 << 24});
     v("context", context, "tokens of a window", Range{2, 1e6});
@@ -38,19 +40,26 @@ struct TuneOptions {
 
 struct TrainingText {
   std::vector<std::vector<int32_t>> train, held_out;
-  std::string hash;  // over all windows
-  double writing_seconds = 0;  // that a self-written token took, when it was written; 0: there is none
-  bool written_now = false;    // the writer was needed: not all was in the cache
+  std::string hash;          // over all windows
+  bool written_now = false;  // the writer was needed: not all was in the cache
 };
 
-// Tokens of text where `seconds` are left for both writing and training: as many as can be written and then trained on
-// twice, whole pieces of what is written (at least one), beside what is held out. A text that is there is read once.
-uint64_t tokens_in_time(const TuneOptions& options, uint64_t held_out_windows, double seconds, double writing_seconds,
-                        double training_seconds);
+// Different tokens of text for a training whose `tokens` were chosen by time: what the original writes is trained on
+// twice, whole pieces of it (at least one) beside what is held out. A text that is there is read once.
+uint64_t text_tokens_for(const TuneOptions& options, uint64_t held_out_windows, uint64_t tokens);
 
 // `writer`: the model that writes for "self". What it wrote is kept in the cache by its content, seed, length and device.
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress);
+
+// Of such a text at most.
+uint64_t most_text_tokens(const TuneOptions& options);
+
+// Tokens that `writer` would have to write for such a text; 0 where all are in the cache, or none are wanted.
+uint64_t tokens_to_write(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
+                         const Cache& cache);
+// Seconds that a written token takes, by writing a few.
+double seconds_per_written_token(const Model& writer, const TuneOptions& options);
 
 // The model's own, from its folder's files or its metadata.
 std::shared_ptr<const Tokenizer> tokenizer_of(const Model& model);

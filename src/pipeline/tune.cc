@@ -5,242 +5,36 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "base/record.h"
 #include "base/rng.h"
 #include "model/spec/basis.h"
 #include "model/torch/device.h"
 #include "model/torch/writer.h"
+#include "pipeline/calibration_text.h"
 #include "pipeline/fit.h"
 #include "pipeline/journal.h"
 #include "pipeline/memory_plan.h"
-#include "pipeline/pause.h"
 #include "pipeline/sensitivity.h"
+#include "pipeline/training.h"
 
 namespace whit {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Seconds between checkpoints.
-double checkpoint_seconds() {
-  const char* set = std::getenv("WHIT_TEST_CHECKPOINT_SECONDS");
-  return set ? std::atof(set) : 240;
-}
-// Of the time that is left after the text and a probe, for looks at held-out text.
+// Of a time limit, for looks at held-out text.
 constexpr double kLookShare = 0.15;
+// A step takes a little longer than a probe of a few: checkpoints, the text's order, other work of the machine.
+constexpr double kStepMargin = 1.1;
 // Fewer where a look at them takes as long as several steps.
 uint64_t held_out_tokens() { return learning_device() == "cpu" ? 2048 : 8192; }
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-const RecordName kCheckpoint = {"the checkpoint is damaged", "delete it; training then begins anew"};
-
-class Problem final : public TuneProblem {
- public:
-  Problem(const TuneJob& job, const TuneOptions& options, TrainingText text, int looks)
-      : job_(job),
-        options_(options),
-        looks_(looks),
-        text_(std::move(text)),
-        learner_(job.model.spec, job.original, learning_device() == "cpu"),
-        student_(make_student()),
-        sequences_(static_cast<size_t>(options.batch / options.context)) {
-    if (const auto fixed = student_->fixed_units(); !fixed.empty())
-      job_.progress.note(fmt::format("{} of {} units stay as they are, since their types are not learned: {}{}",
-                                     fixed.size(), job_.plan.units.size(), fixed[0], fixed.size() > 1 ? ", ..." : ""));
-  }
-
-  std::vector<ParameterGroup> parameters() override { return student_->parameters(); }
-  uint64_t steps() const override {
-    return std::max<uint64_t>(1, static_cast<uint64_t>(options_.tokens) / static_cast<uint64_t>(options_.batch));
-  }
-
-  int most_looks() const override { return looks_; }
-
-  LossParts step(uint64_t number, double hidden) override {
-    job_.progress.check_interrupt();
-    pause_point(job_.progress);
-    return learner_.step(*student_, batch(number), sequences_, hidden);
-  }
-
-  double held_out() override {
-    double sum = 0, positions = 0;
-    for (size_t first = 0; first < text_.held_out.size(); first += sequences_) {
-      const size_t count = std::min(sequences_, text_.held_out.size() - first);
-      std::vector<int32_t> ids;
-      for (size_t i = first; i < first + count; ++i)
-        ids.insert(ids.end(), text_.held_out[i].begin(), text_.held_out[i].end());
-      const LossParts loss = learner_.loss(*student_, ids, count);
-      sum += loss.main * loss.positions;
-      positions += loss.positions;
-    }
-    return sum / positions;
-  }
-
-  void keep() override { best_ = student_->encode(); }
-  void restart() override { student_ = make_student(); }
-
-  // Seconds of one step, the last of a few that are forgotten again (the first ones set libraries up).
-  double probe() {
-    double seconds = 0;
-    for (uint64_t number = 0; number < (learning_device() == "cpu" ? 2 : 6); ++number) {
-      synchronize_device();
-      const auto start = Clock::now();
-      learner_.step(*student_, batch(number), sequences_, 1);
-      synchronize_device();
-      seconds = since(start);
-      for (Tensor leaf : student_->leaves()) leaf.clear_grad();
-    }
-    return seconds;
-  }
-
-  // Seconds of one look at the held-out text that finds the best values so far.
-  double look() {
-    const auto start = Clock::now();
-    held_out();
-    keep();
-    return since(start);
-  }
-
-  // Everything that the next step depends on: header {key, state, best}, body leaves and moments, then the best units.
-  void checkpoint(uint64_t step, const Json& state, const AdamW& optimizer) override {
-    if (step >= steps() || since(saved_) < checkpoint_seconds()) return;
-    save(state, optimizer);
-    saved_ = Clock::now();
-  }
-
-  void save(const Json& state, const AdamW& optimizer) const {
-    Json header;
-    header["key"] = job_.key;
-    header["tokens"] = options_.tokens;
-    header["text_tokens"] = options_.text_tokens;
-    header["looks"] = looks_;
-    header["state"] = state;
-    header["steps_of_optimizer"] = optimizer.steps();
-    header["numbers"] = optimizer.state_counts();
-    std::vector<std::span<const std::byte>> best;
-    for (const auto& [name, packed] : best_.units)
-      for (const auto& part : packed->parts) best.push_back(part);
-    append_vectors(best_.vectors, header, best);
-    RecordWriter record(job_.checkpoint, header);
-    optimizer.visit_state([&](std::span<const float> array) { record.write(std::as_bytes(array)); });
-    for (const auto& part : best) record.write(part);
-    record.commit();
-  }
-
-  std::optional<Json> resume(AdamW& optimizer) override {
-    if (!std::filesystem::exists(job_.checkpoint)) return std::nullopt;
-    const Record record = open_record(job_.checkpoint, kCheckpoint);
-    uint64_t at = 0;
-    const auto take = [&](uint64_t bytes) {
-      if (bytes > record.body.size() - at) damaged_record(job_.checkpoint, kCheckpoint, "it is too short");
-      const auto span = record.body.subspan(at, bytes);
-      at += bytes;
-      return span;
-    };
-    try {
-      const Json& header = record.header;
-      std::vector<std::vector<float>> numbers;
-      for (const Json& count : header.at("numbers")) {
-        const auto bytes = take(count.get<uint64_t>() * sizeof(float));
-        numbers.emplace_back(bytes.size() / sizeof(float));
-        std::memcpy(numbers.back().data(), bytes.data(), bytes.size());
-      }
-      if (numbers.size() != optimizer.state_size())
-        damaged_record(job_.checkpoint, kCheckpoint, "it is of another model");
-      std::vector<std::span<const float>> spans(numbers.begin(), numbers.end());
-      optimizer.restore(spans, header.at("steps_of_optimizer").get<uint64_t>());
-      std::map<std::string, const UnitPlan*> by_name;  // the order in which they were stored
-      for (const UnitPlan& unit : job_.plan.units) by_name.emplace(unit.unit.name, &unit);
-      for (const auto& [name, unit] : by_name) {
-        auto packed = std::make_shared<Packed>();
-        packed->format = unit->format;
-        packed->rotation = unit->rotation;
-        packed->shape = {unit->unit.rows, unit->unit.cols};
-        for (const PartSpec& part : unit->format->parts(packed->shape)) {
-          const auto bytes = take(part.bytes);
-          packed->parts.emplace_back(bytes.begin(), bytes.end());
-        }
-        best_.units[name] = std::move(packed);
-      }
-      best_.vectors = read_vectors(record, at, job_.checkpoint, kCheckpoint);
-      const uint64_t step = header.at("state").at("step").get<uint64_t>();
-      job_.progress.note(fmt::format("going on after step {} of {}", step, steps()));
-      return header.at("state");
-    } catch (const Json::exception&) {
-      damaged_record(job_.checkpoint, kCheckpoint, "its header cannot be read");
-    }
-  }
-
-  void progress(uint64_t step, const LossParts& loss, double held_out) override {
-    if (step == 1 || !shown_) {
-      job_.progress.begin("tune", static_cast<double>(steps()));
-      shown_ = true;
-      job_.progress.advance(static_cast<double>(step));
-    } else {
-      job_.progress.advance(1);
-    }
-    const uint64_t every = std::max<uint64_t>(1, steps() / 20);
-    if (step % every == 0)
-      job_.progress.note(fmt::format("step {:>6}  loss {:.4f}  hidden {:.4f}  held out {:.4f}  {:.0f} tokens/s", step,
-                                     loss.main, loss.hidden, held_out,
-                                     static_cast<double>(options_.batch) * static_cast<double>(++done_ * every) /
-                                         since(begun_)));
-  }
-  void note(const std::string& text) override { job_.progress.note(text); }
-
-  uint64_t numbers() const { return student_->count(); }
-  Encoded best() { return std::move(best_); }
-
- private:
-  std::unique_ptr<Student> make_student() const {
-    const UnitStarter start = [&](const UnitPlan& unit) {
-      UnitStart from = job_.start(unit);
-      if (job_.original && from.latents.empty()) from.weights = weights_to_store(*job_.original, unit);
-      return from;
-    };
-    return std::make_unique<Student>(job_.model, job_.plan, start, job_.vectors);
-  }
-
-  // Windows in an order of their own in every pass.
-  std::vector<int32_t> batch(uint64_t number) {
-    std::vector<int32_t> ids;
-    const size_t n = text_.train.size();
-    for (size_t i = 0; i < sequences_; ++i) {
-      const uint64_t position = number * sequences_ + i, pass = position / n;
-      if (order_.empty() || pass != pass_) {
-        order_ = shuffled(n, Rng(static_cast<uint64_t>(options_.seed) * 7919 + pass));
-        pass_ = pass;
-      }
-      const auto& window = text_.train[order_[position % n]];
-      ids.insert(ids.end(), window.begin(), window.end());
-    }
-    return ids;
-  }
-
-  const TuneJob& job_;
-  TuneOptions options_;
-  int looks_;  // at held-out text, at most
-  TrainingText text_;
-  Learner learner_;
-  std::unique_ptr<Student> student_;
-  size_t sequences_;
-  std::vector<size_t> order_;
-  uint64_t pass_ = 0;
-  Encoded best_;
-  bool shown_ = false;
-  uint64_t done_ = 0;
-  Clock::time_point saved_ = Clock::now(), begun_ = Clock::now();
-};
-
 // Batch and context that go together.
-TuneOptions settled(TuneOptions options, const ModelSpec& spec) {
-  if (spec.context) options.context = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(options.context), spec.context));
+TuneOptions settled(TuneOptions options) {
   if (options.batch == 0) options.batch = learning_device() == "cuda" ? 16384 : 2048;
   options.batch = std::max(options.batch / options.context, 1) * options.context;
   return options;
@@ -250,87 +44,164 @@ uint64_t held_out_windows(const TuneOptions& options) {
   return std::max<uint64_t>(1, held_out_tokens() / static_cast<uint64_t>(options.context));
 }
 
-// A checkpoint says how many tokens a time limit was turned into, how many of text, and how many looks at held-out text; one of
-// another run is refused.
-void take_shares_of_checkpoint(const TuneJob& job, TuneOptions& options, int& looks) {
-  if (!std::filesystem::exists(job.checkpoint)) return;
-  const Record record = open_record(job.checkpoint, kCheckpoint);
-  if (!record.header.contains("key") || record.header["key"] != job.key)
-    throw Error(ErrorKind::usage, "the checkpoint beside the output belongs to another run", job.checkpoint.string(), "",
-                "finish that run with its own command, delete the checkpoint, or choose another output");
-  options.tokens = record.header.value("tokens", int64_t{0});
-  options.text_tokens = record.header.value("text_tokens", int64_t{0});
-  looks = record.header.value("looks", looks);
+const Model& writer_of(const TuneJob& job) { return job.original ? *job.original : job.model; }
+
+// Ids drawn at random: what a step takes does not depend on them.
+TrainingText random_text(const ModelSpec& spec, const TuneOptions& options) {
+  TrainingText text;
+  Rng rng(1);
+  const auto draw = [&](uint64_t windows, std::vector<std::vector<int32_t>>& into) {
+    for (uint64_t w = 0; w < windows; ++w) {
+      into.emplace_back();
+      for (int i = 0; i < options.context; ++i) into.back().push_back(static_cast<int32_t>(rng.below(spec.vocabulary)));
+    }
+  };
+  draw(static_cast<uint64_t>(options.batch / options.context), text.train);
+  draw(held_out_windows(options), text.held_out);
+  return text;
+}
+
+// What a time limit comes to.
+struct Schedule {
+  uint64_t steps = 0;
+  int looks = 0;
+};
+
+Schedule schedule_of(const TrainingPace& pace, double minutes, int looks) {
+  Schedule schedule;
+  schedule.looks = static_cast<int>(std::clamp<double>(kLookShare * minutes * 60 / pace.look, 2, looks));
+  const double left = minutes * 60 - schedule.looks * pace.look;
+  schedule.steps = static_cast<uint64_t>(std::max(0.0, std::floor(left / (kStepMargin * pace.step))));
+  return schedule;
+}
+
+// The steps and looks of job.minutes. ErrorKind::budget where these are fewer than a schedule needs, and not wanted so.
+Schedule checked_schedule(const TuneJob& job, const TuneOptions& options, const TrainingPace& pace, int looks) {
+  Schedule schedule = schedule_of(pace, job.minutes, looks);
+  const uint64_t least = make_tuner(job.method, job.method_options)->least_steps();
+  if (schedule.steps < least && !job.allow_short) {
+    const double needed = 1.05 * (static_cast<double>(least) * kStepMargin * pace.step + 2 * pace.look) / 60;
+    throw Error(ErrorKind::budget, "the time is too short to train in", "--minutes",
+                fmt::format("{:g} minutes are {} steps of {} tokens, {:.3g} s each; a schedule needs {}", job.minutes,
+                            schedule.steps, options.batch, pace.step, least),
+                fmt::format("--minutes {:g}, or --allow-short", std::max(0.1, std::ceil(needed * 10) / 10)));
+  }
+  schedule.steps = std::max<uint64_t>(1, schedule.steps);
+  return schedule;
+}
+
+// Where job.options leave tokens or text to a time limit.
+void share_time(const Schedule& schedule, TuneOptions& options) {
+  options.tokens = static_cast<int64_t>(schedule.steps) * options.batch;
+  if (options.text_tokens == 0)
+    options.text_tokens = static_cast<int64_t>(
+        text_tokens_for(options, held_out_windows(options), static_cast<uint64_t>(options.tokens)));
 }
 
 }  // namespace
 
+TuneOptions longest(TuneOptions options) {
+  options.data = nameless(options.data);
+  options.data_hash = std::string(32, 'f');
+  for (int64_t* number : {&options.tokens, &options.text_tokens})
+    if (*number == 0) *number = 999999999999;
+  if (options.batch == 0) options.batch = 10000000;
+  return options;
+}
+
+TrainingPace training_pace(const TuneJob& job, bool rough) {
+  TuneOptions options = settled(job.options);
+  options.tokens = options.batch;
+  const int batch = options.batch;
+  // A step of one window on the CPU is one of many in small; a card would wait for its next operation most of the time.
+  if (rough && learning_device() == "cpu") options.batch = options.context;
+  Training training(job, options, random_text(job.model.spec, options), 2);
+  const SerialWhereFew serial(training.numbers());
+  std::optional<KeepFreedMemory> kept;
+  if (learning_device() == "cpu") kept.emplace();
+  TrainingPace pace;
+  pace.step = training.probe() * batch / options.batch;
+  // A step goes forward twice and backward once where a look goes forward.
+  pace.look = rough
+                  ? pace.step / 3 *
+                        static_cast<double>(held_out_windows(options) * static_cast<uint64_t>(options.context)) / batch
+                  : training.look();
+  return pace;
+}
+
+UnitStarter unmade_units() {
+  return [](const UnitPlan& unit) {
+    Packed packed{unit.format, {unit.unit.rows, unit.unit.cols}, {}};
+    packed.rotation = unit.rotation;
+    for (const PartSpec& part : unit.format->parts(packed.shape)) packed.parts.emplace_back(part.bytes);
+    return UnitStart{std::make_shared<const Packed>(std::move(packed)), {}, {}};
+  };
+}
+
+std::vector<Phase> training_phases(const TuneJob& job, const TrainingPace& pace) {
+  TuneOptions options = settled(job.options);
+  const auto tuner = make_tuner(job.method, job.method_options);
+  int looks = tuner->looks();
+  const bool went_on = take_shares_of_checkpoint(job, options, looks), by_time = options.tokens == 0;
+  if (by_time) share_time(checked_schedule(job, options, pace, looks), options);
+  std::vector<Phase> phases;
+  const auto missing = static_cast<double>(tokens_to_write(
+      writer_of(job), options, static_cast<uint64_t>(options.tokens), held_out_windows(options), job.cache));
+  if (missing > 0) phases.push_back({"writing text", missing * seconds_per_written_token(writer_of(job), options)});
+  const double steps = static_cast<double>(options.tokens) / options.batch;
+  phases.push_back({"tune", went_on   ? -1
+                            : by_time ? job.minutes * 60
+                                      : kStepMargin * steps * pace.step + looks * pace.look});
+  return phases;
+}
+
 Tuned tune_model(const TuneJob& job) {
-  TuneOptions options = settled(job.options, job.model.spec);
+  TuneOptions options = settled(job.options);
   const auto tuner = make_tuner(job.method, job.method_options);
   int looks = tuner->looks();
   take_shares_of_checkpoint(job, options, looks);
   const auto start = Clock::now();
-  const Model& writer = job.original ? *job.original : job.model;
-  const bool by_time = options.tokens == 0, text_by_time = by_time && options.text_tokens == 0;
-  const uint64_t held_out = held_out_windows(options);
-  const auto draw = [&] {
-    return training_text(writer, options, static_cast<uint64_t>(options.tokens), held_out, job.cache, job.progress);
-  };
-  if (text_by_time) options.text_tokens = options.batch;  // enough to measure on
-  TrainingText text = draw();
-  if (by_time) {
-    options.tokens = options.batch;
-    double step = 0, look = 0;
-    {
-      Problem probed(job, options, text, looks);
-      const SerialWhereFew serial(probed.numbers());
-      std::optional<KeepFreedMemory> kept;
-      if (learning_device() == "cpu") kept.emplace();
-      step = probed.probe();
-      look = probed.look();
-    }
-    looks = static_cast<int>(std::clamp<double>(kLookShare * (job.minutes * 60 - since(start)) / look, 2, looks));
-    look *= looks;
-    const double token = 1.1 * step / options.batch;
-    const auto left = [&] { return job.minutes * 60 - since(start) - look; };
-    if (text_by_time) {
-      options.text_tokens = static_cast<int64_t>(tokens_in_time(options, held_out, left(), text.writing_seconds, token));
-      text = draw();
-    }
-    const double steps = std::max(1.0, std::floor(left() / (token * options.batch)));
-    options.tokens = static_cast<int64_t>(steps) * options.batch;
-    if (text.writing_seconds > 0)
-      job.progress.note(fmt::format("text is written at {:.0f} tokens/s", 1 / text.writing_seconds));
-    job.progress.note(fmt::format("a step of {} tokens takes {:.2f} s, looks at the held-out text {:.2f} s: {} steps on {} "
-                                  "tokens of text", options.batch, step, look, steps, options.text_tokens));
+  if (options.tokens == 0) {
+    const TrainingPace pace = job.pace ? *job.pace : training_pace(job, false);
+    const Schedule schedule = checked_schedule(job, options, pace, looks);
+    looks = schedule.looks;
+    share_time(schedule, options);
+    job.progress.note(
+        fmt::format("a step of {} tokens takes {:.2g} s, a look at the held-out text {:.2g} s: {} steps on {} "
+                    "tokens of text",
+                    options.batch, pace.step, pace.look, schedule.steps, options.text_tokens));
   }
+  TrainingText text = training_text(writer_of(job), options, static_cast<uint64_t>(options.tokens),
+                                    held_out_windows(options), job.cache, job.progress);
   options.data_hash = text.hash;
   if (!job.options.data_hash.empty() && job.options.data_hash != text.hash)
     throw Error(ErrorKind::usage, "the training text is not the one that the recipe was made with", options.data,
                 text.hash, "wanted " + job.options.data_hash);
-  auto problem = std::make_unique<Problem>(job, options, std::move(text), looks);
-  const SerialWhereFew serial(problem->numbers());
+  auto training = std::make_unique<Training>(job, options, std::move(text), looks);
+  if (const auto fixed = training->fixed_units(); !fixed.empty())
+    job.progress.note(fmt::format("{} of {} units stay as they are, since their types are not learned: {}{}",
+                                  fixed.size(), job.plan.units.size(), fixed[0], fixed.size() > 1 ? ", ..." : ""));
+  const SerialWhereFew serial(training->numbers());
   std::optional<KeepFreedMemory> kept;
   if (learning_device() == "cpu") kept.emplace();
   Tuned tuned;
-  const auto training = Clock::now();
-  const Json report = tuner->tune(*problem);
+  const auto begun = Clock::now();
+  const Json report = tuner->tune(*training);
   synchronize_device();
   job.progress.end();
-  tuned.encoded = problem->best();
+  tuned.encoded = training->best();
   tuned.options = options;
   tuned.report = report;
   tuned.report["tokens"] = options.tokens;
-  tuned.report["seconds"] = since(training);
+  tuned.report["seconds"] = since(begun);
   tuned.report["seconds_in_all"] = since(start);
-  tuned.report["tokens_per_second"] = static_cast<double>(options.tokens) / since(training);
+  tuned.report["tokens_per_second"] = training->trained_tokens() / since(begun);
   tuned.report["device"] = learning_device_name();
   return tuned;
 }
 
 uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const TuneOptions& given) {
-  const TuneOptions options = settled(given, model.spec);
+  const TuneOptions options = settled(given);
   uint64_t numbers = 0, packed = 0, embedding = 0;
   for (const UnitPlan& unit : plan.units) {
     numbers += learned_numbers(unit);
@@ -338,16 +209,51 @@ uint64_t tune_bytes(const Model& model, const Plan& plan, bool original, const T
     packed += unit.bytes;
   }
   const auto context = static_cast<uint64_t>(options.context);
+  if (learning_device() != "cpu") {
+    // What trains lies on the card. Here: what is encoded and its copy on the way to the disk, one unit's numbers, the
+    // text.
+    uint64_t unit_numbers = 0;
+    for (const UnitPlan& unit : plan.units) unit_numbers = std::max(unit_numbers, learned_numbers(unit));
+    return 2 * packed + 2 * sizeof(float) * unit_numbers + 2 * sizeof(int32_t) * most_text_tokens(options);
+  }
   const uint64_t training =
       16 * numbers + 2 * packed +
-      Learner::bytes(model.spec, original, learning_device() == "cpu", static_cast<uint64_t>(options.batch) / context,
-                     context, embedding);
+      Learner::bytes(model.spec, original, true, static_cast<uint64_t>(options.batch) / context, context, embedding);
   // The text is written before anything is trained, or after what was trained for a probe is gone.
   return self_written(options.data) ? std::max(training, TextWriter::bytes(model.spec, context)) : training;
 }
 
+namespace {
+
+// What a manifest has of a training's report, at its longest.
+Json longest_report() { return {{"steps", uint64_t{999999999999}}, {"held_out", -1.2345678901234567e-100}}; }
+
+// The model's own manifest, with what was trained and how.
+std::string tune_manifest(const Model& model, const Model* original, const TuneRequest& request, TuneOptions options,
+                          const Json& report, int threads) {
+  Json manifest;
+  if (model.metadata.has("whit.manifest")) {
+    const Json before = Json::parse(model.metadata.string("whit.manifest"), nullptr, false);
+    if (before.is_object()) manifest = before;
+  }
+  options.data = nameless(options.data);
+  manifest["whit"] = 1;
+  manifest["tune"] = {{"model", model.content_hash},
+                      {"original", original ? original->content_hash : ""},
+                      {"machine", machine_key(threads)},
+                      {"device", learning_device()},
+                      {"method", request.method},
+                      {"method_options", make_tuner(request.method, request.method_options)->options()},
+                      {"options", write_options(options)},
+                      {"report", report}};
+  return manifest.dump();
+}
+
+}  // namespace
+
 Json tune(const TuneRequest& request, Progress& progress) {
   const auto start = Clock::now();
+  synchronize_device();  // a card's own context comes before what is promised
   const uint64_t baseline = memory_use().anonymous_and_shared;
   PeakMemory memory;
   if (!request.dry_run && !request.force && std::filesystem::exists(request.output))
@@ -376,16 +282,26 @@ Json tune(const TuneRequest& request, Progress& progress) {
     entry.unit = std::move(unit);
     plan.units.push_back(std::move(entry));
   }
-  const uint64_t promised =
-      baseline + (learning_device() == "cpu" ? tune_bytes(*model, plan, original != nullptr, request.options) : 0);
+  TuneOptions options = request.options;
+  for (const Model* reader : {model.get(), original ? original.get() : model.get()})
+    options.context = window_tokens(*reader, options.context, TuneOptions{}.context, "--context", progress);
+  const uint64_t promised = baseline + tune_bytes(*model, plan, original != nullptr, options);
+  const OutputFrame frame(*model, progress);
+  // The formats stay, and with them the bytes of all that is trained; the manifest tells of it.
+  const uint64_t most_bytes = plan_file_bytes(
+      frame, plan, tune_manifest(*model, original.get(), request, longest(options), longest_report(), pool.threads()));
   Json result;
   result["output"] = request.output.string();
   result["file_bytes"] = nullptr;
+  result["predicted_bytes"] = most_bytes;
   result["predicted_peak_bytes"] = promised;
-  note_promise(progress, promised);
   result["peak_bytes"] = nullptr;
   result["device"] = learning_device_name();
-  if (request.dry_run) return result;
+  note_promise(progress, promised);
+  if (most_bytes > model->file_bytes)
+    progress.note(
+        fmt::format("the output may have {} bytes, {} more than the model: what its manifest tells of the training",
+                    most_bytes, most_bytes - model->file_bytes));
 
   const Cache cache(request.cache);
   Json key;
@@ -394,56 +310,67 @@ Json tune(const TuneRequest& request, Progress& progress) {
   key["machine"] = machine_key(pool.threads());
   key["device"] = learning_device();
   key["method"] = {{"name", request.method}, {"options", request.method_options}};
-  TuneOptions named = request.options;
-  key["options"] = write_options(named);
+  key["options"] = write_options(options);
   key["minutes"] = request.minutes;
-  Journal journal(request.output.string() + ".journal", key);
   const UnitStarter starter = [&](const UnitPlan& unit) {
     return UnitStart{std::make_shared<const Packed>(copy_unit(*model, unit.unit)), {}, {}};
   };
-  const auto train = [&] {
-    return tune_model({*model,
-                       plan,
-                       starter,
-                       {},
-                       original.get(),
-                       request.method,
-                       request.method_options,
-                       request.options,
-                       request.minutes,
-                       journal.folder() / "tune.checkpoint",
-                       key,
-                       cache,
-                       progress});
+  PhasedProgress phased(progress);
+  TuneJob job{*model,
+              plan,
+              starter,
+              {},
+              original.get(),
+              request.method,
+              request.method_options,
+              options,
+              request.minutes,
+              request.allow_short,
+              request.output.string() + ".journal/tune.checkpoint",
+              key,
+              cache,
+              phased};
+  std::vector<Phase> phases;
+  const auto look_ahead = [&] {
+    const bool by_time = options.tokens == 0 && !std::filesystem::exists(job.checkpoint);
+    const TrainingPace pace = training_pace(job, !by_time);
+    if (by_time) job.pace = pace;
+    phases = training_phases(job, pace);
   };
-  const Tuned tuned =
-      naming_damage(request.model, [&] { return original ? naming_damage(request.against, train) : train(); });
+  const auto named = [&](const auto& work) {
+    return naming_damage(request.model, [&] { return original ? naming_damage(request.against, work) : work(); });
+  };
+  if (promised <= available_memory())
+    named(look_ahead);
+  else
+    phases = {{"tune", -1}};  // to try would take what is not there
+  phases.push_back({"write", 0});
+  result["predicted_seconds"] = known_seconds(phases);
+  note_expected(progress, promised, phases);
+  phased.expect(phases);
+  if (request.dry_run) return result;
+  Journal journal(request.output.string() + ".journal", key);
+  const Tuned tuned = named([&] { return tune_model(job); });
 
-  const OutputFrame frame(*model, progress);
-  Json manifest;
-  if (model->metadata.has("whit.manifest")) {
-    const Json before = Json::parse(model->metadata.string("whit.manifest"), nullptr, false);
-    if (before.is_object()) manifest = before;
-  }
-  TuneOptions resolved = tuned.options;
-  resolved.data = nameless(resolved.data);
-  manifest["whit"] = 1;
-  manifest["tune"] = {{"model", model->content_hash},
-                      {"original", original ? original->content_hash : ""},
-                      {"machine", machine_key(pool.threads())},
-                      {"device", learning_device()},
-                      {"method", request.method},
-                      {"method_options", make_tuner(request.method, request.method_options)->options()},
-                      {"options", write_options(resolved)},
-                      {"report", {{"steps", tuned.report.at("steps")}, {"held_out", tuned.report.at("held_out")}}}};
+  const std::string manifest =
+      tune_manifest(*model, original.get(), request, tuned.options,
+                    {{"steps", tuned.report.at("steps")}, {"held_out", tuned.report.at("held_out")}}, pool.threads());
+  phased.begin("write", static_cast<double>(plan.units.size()));
   const ModelOutput output = plan_output(
-      frame, plan, manifest.dump(), [&](const UnitPlan& unit) { return tuned.encoded.units.at(unit.unit.name); },
+      frame, plan, manifest,
+      [&](const UnitPlan& unit) {
+        phased.advance(1);
+        return tuned.encoded.units.at(unit.unit.name);
+      },
       tuned.encoded.vectors);
   AtomicFile file(request.output, request.force);
   write_model_file(file, output);
-  result["file_bytes"] = file.size();
+  const uint64_t written = file.size();
+  WHIT_CHECK(written <= most_bytes);
   file.commit();
   journal.remove();
+  phased.end();
+  result["file_bytes"] = written;
   result["peak_bytes"] = memory.peak();
   result["device_peak_bytes"] = device_peak_bytes();
   result["seconds"] = since(start);

@@ -107,7 +107,6 @@ class Walk {
   void finish(const UnitPlan& unit, std::shared_ptr<const UnitStatistics> statistics) {
     if (done(unit)) return;
     waiting_.push_back({&unit, std::move(statistics)});
-    constexpr size_t kSideBySide = 40;
     if (learning_device() == "cpu" || waiting_.size() >= kSideBySide) finish_waiting();
   }
 

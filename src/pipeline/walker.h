@@ -25,6 +25,8 @@ struct WalkContext {
   Progress& progress;
 };
 
+constexpr size_t kSideBySide = 40;  // units that are rounded together where there is a card
+
 // Quantizes every unit of the plan that is not copied and not in the journal yet.
 void walk(const WalkContext& context);
 

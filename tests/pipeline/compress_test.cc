@@ -178,6 +178,15 @@ TEST_F(CompressTest, InterruptedAnywhereItEndsInTheSameBytes) {
   EXPECT_EQ(read_file(folder_ / "stopped.gguf"), whole);
 }
 
+TEST_F(CompressTest, AStepThatLaterOnesReplaceIsRefused) {
+  CompressRequest job = request("models/stories260K.gguf", "copy-f32", "out.gguf");
+  const std::string step = "[[step]]\nmethod = \"rtn\"\nformat = \"f16\"\ntensors = ";
+  job.recipe = parse_recipe("whit = 1\n" + step + "\"blk.0.*\"\n" + step + "\"blk.*\"\n", "test");
+  EXPECT_THROW(run(job), Error);
+  job.recipe = parse_recipe("whit = 1\n" + step + "\"blk.*\"\n" + step + "\"blk.0.*\"\n", "test");
+  run(job);
+}
+
 TEST_F(CompressTest, WhatBecomesLargerIsSaid) {
   const auto notes = [&](const char* model, const char* output) {
     CompressRequest job = request(model, "copy-f32", output);
@@ -373,6 +382,9 @@ TEST_F(CompressTest, LayerwiseMasksAreResolvedInTheManifest) {
   owl.recipe.steps[0].options["layerwise"] = "owl";
   owl.recipe.steps[0].options["owl_threshold"] = 3.0;
   std::set<std::string> labels;
+  EXPECT_TRUE(run(owl).at("plan").is_null()) << "a dry run measures nothing";
+  SilentProgress silent;
+  calibrate(owl, silent);
   const Json predicted = run(owl);
   for (const Json& row : predicted["plan"]) labels.insert(row["format"].get<std::string>());
   EXPECT_GT(labels.size(), 2u) << "all blocks keep the same";

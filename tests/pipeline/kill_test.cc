@@ -61,12 +61,14 @@ int wait_for(const Program& program, std::string* log = nullptr) {
 
 // Kills the program `delay` after `phase` was first seen on its stderr. False when it ended before.
 bool kill_in_phase(const Program& program, const std::string& phase, std::chrono::milliseconds delay) {
+  // As begin() is shown: "2 of 4: compress". The time that is expected of it is told before.
+  const std::string begun = ": " + phase;
   std::string log;
   char buffer[4096];
   bool seen = false;
   for (ssize_t count; !seen && (count = ::read(program.errors, buffer, sizeof(buffer))) > 0;) {
     log.append(buffer, static_cast<size_t>(count));
-    seen = log.find(phase) != std::string::npos;
+    seen = log.find(begun) != std::string::npos;
   }
   if (seen) {
     std::this_thread::sleep_for(delay);
@@ -106,9 +108,9 @@ class Kill : public testing::Test {
     std::vector<std::string> command = {WHIT_PROGRAM, "compress",
                                         std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf"};
     command.insert(command.end(), how.begin(), how.end());
-    for (const std::string& more : {std::string("--threads"), std::string("1"), std::string("--cache"),
-                                    (folder / ("cache-" + name)).string(), std::string("-o"),
-                                    (folder / (name + ".gguf")).string()})
+    for (const std::string& more :
+         {std::string("--no-check"), std::string("--threads"), std::string("1"), std::string("--cache"),
+          (folder / ("cache-" + name)).string(), std::string("-o"), (folder / (name + ".gguf")).string()})
       command.push_back(more);
     return command;
   }
@@ -185,6 +187,50 @@ TEST_F(Kill, WhileItTrains) {
   std::printf("killed %d times, a checkpoint was there %d times\n", kills, went_on);
   EXPECT_GE(kills, 4);
   EXPECT_GE(went_on, 3);
+}
+
+// Ctrl-C before a periodic checkpoint is due: the program says where it goes on from, and does.
+TEST_F(Kill, CtrlCInTune) {
+  const std::string model = std::string(WHIT_TESTS_DIR) + "/data/models/stories260K.gguf";
+  const auto command = [&](const std::string& name) {
+    return std::vector<std::string>{WHIT_PROGRAM,
+                                    "tune",
+                                    model,
+                                    "--against",
+                                    model,
+                                    "--data",
+                                    (folder / "text.txt").string(),
+                                    "--train-tokens",
+                                    "10240",
+                                    "--batch",
+                                    "256",
+                                    "--context",
+                                    "128",
+                                    "--threads",
+                                    "1",
+                                    "--cache",
+                                    (folder / "cache").string(),
+                                    "-o",
+                                    (folder / (name + ".gguf")).string()};
+  };
+  ASSERT_EQ(wait_for(start(command("whole"))), 0);
+  ::setenv("WHIT_TEST_DELAY_MS", "60", 1);
+  const Program program = start(command("stopped"));
+  std::string log;
+  char buffer[4096];
+  for (ssize_t count;
+       log.find(": tune") == std::string::npos && (count = ::read(program.errors, buffer, sizeof(buffer))) > 0;)
+    log.append(buffer, static_cast<size_t>(count));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(program.pid, SIGINT);
+  const int status = wait_for(program, &log);
+  ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 130) << log;
+  EXPECT_NE(log.find("goes on from this step"), std::string::npos) << log;
+  EXPECT_TRUE(std::filesystem::exists(folder / "stopped.gguf.journal" / "tune.checkpoint"));
+  log.clear();
+  ASSERT_EQ(wait_for(start(command("stopped")), &log), 0) << log;
+  EXPECT_NE(log.find("going on after step"), std::string::npos) << log;
+  EXPECT_EQ(read_file(folder / "stopped.gguf"), read_file(folder / "whole.gguf"));
 }
 
 }  // namespace

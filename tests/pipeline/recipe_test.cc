@@ -107,6 +107,26 @@ TEST(Recipe, NonsenseIsRefusedWithTheNearestName) {
   EXPECT_EQ(error_of(deep).kind(), ErrorKind::usage);
 }
 
+// What would have no effect beside the other steps is refused by name.
+TEST(Recipe, NothingVanishesSilently) {
+  const std::string rtn = "[[step]]\nmethod = \"rtn\"\ntensors = \"*\"\nformat = \"q8_0\"\n";
+  const std::string distill = "[[step]]\nmethod = \"distill\"\n", blocks = "[[step]]\nmethod = \"blockwise\"\n";
+  const std::string choose =
+      "[[step]]\nmethod = \"knapsack\"\nquantizer = \"rtn\"\nformats = [\"q8_0\"]\nembedding_formats = [\"q8_0\"]\n";
+  const auto refused = [](const std::string& steps, const std::string& name) {
+    const Error error = error_of("whit = 1\n" + steps);
+    EXPECT_EQ(error.kind(), ErrorKind::usage) << steps;
+    EXPECT_NE((error.found() + error.where()).find(name), std::string::npos) << error.what();
+  };
+  refused(rtn + distill + distill, "distill and distill");
+  refused(rtn + blocks + blocks, "blockwise and blockwise");
+  refused(choose + choose, "knapsack and knapsack");
+  refused(choose + rtn, "rtn");
+  refused("[tune]\ntokens = 5\n" + rtn, "tune");
+  parse_recipe("whit = 1\n[tune]\ntokens = 5\n" + rtn + distill, "test");
+  parse_recipe("whit = 1\n[tune]\ndata = \"self\"\n" + choose, "test");  // for --minutes
+}
+
 TEST(Budget, UnitsAndNonsense) {
   EXPECT_EQ(parse_budget("60MiB", 1), 60u * 1048576u);
   EXPECT_EQ(parse_budget("45MB", 1), 45000000u);

@@ -56,8 +56,9 @@ class FolderTest : public testing::Test {
 class StopAfter final : public Progress {
  public:
   explicit StopAfter(int n, std::string from = "") : left_(n), from_(std::move(from)) {}
-  void begin(const std::string&, double) override {}
+  void begin(const std::string& phase, double) override { phases += phase + "\n"; }
   void advance(double) override {}
+  void resume(double units) override { resumed = units; }
   void note(const std::string& text) override { notes += text + "\n"; }
   void end() override {}
   void check_interrupt() override {
@@ -68,7 +69,8 @@ class StopAfter final : public Progress {
   bool stopped() const { return left_ < 0; }
 
   int asked = 0;
-  std::string notes;
+  std::string notes, phases;
+  double resumed = 0;  // what an earlier run had done of the last phase that says so
 
  private:
   int left_;

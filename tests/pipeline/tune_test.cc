@@ -119,25 +119,95 @@ TEST_F(TuneTest, AStoppedRunGoesOnToTheSameBytes) {
   ::unsetenv("WHIT_TEST_CHECKPOINT_SECONDS");
 }
 
-// A few seconds are shared between the text, which the original writes, and training on it about twice. Stopped on the way,
-// the run keeps what it made of the time: the checkpoint says how many tokens of text and of training.
-TEST_F(TuneTest, AGivenTimeIsSharedBetweenTextAndTraining) {
+// No periodic checkpoint is due in these seconds: the one that is gone on from was made when the run was stopped.
+TEST_F(TuneTest, StoppedBeforeTheFirstCheckpointItGoesOnFromThatStep) {
+  const auto start = compressed("rtn-2");
+  run(request(start, "whole.gguf"));
+  TuneRequest stopped = request(start, "stopped.gguf");
+  StopAfter stop(8);
+  try {
+    tune(stopped, stop);
+    ADD_FAILURE() << "was not stopped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::interrupted);
+  }
+  const Record checkpoint = open_record(stopped.output.string() + ".journal/tune.checkpoint", {"damaged", ""});
+  const auto step = checkpoint.header.at("state").at("step").get<int>();
+  EXPECT_GE(step, 2);
+  EXPECT_LT(step, 20);
+  StopAfter never(1 << 20);
+  const Json report = tune(stopped, never).at("tune");
+  EXPECT_NE(never.notes.find("going on after step " + std::to_string(step) + " of 20"), std::string::npos)
+      << never.notes;
+  EXPECT_EQ(never.resumed, step) << "what was done before is no measure of speed";
+  // Nor in the report: the tokens of this process in its seconds.
+  EXPECT_NEAR(report.at("tokens_per_second").get<double>() * report.at("seconds").get<double>(), (20 - step) * 512, 50);
+  EXPECT_EQ(read_file(stopped.output), read_file(folder_ / "whole.gguf"));
+}
+
+TEST_F(TuneTest, TooLittleTimeIsRefusedAndNothingWritten) {
+  TuneRequest hurried = request(compressed("rtn-2"), "hurried.gguf");
+  hurried.options.tokens = 0;
+  hurried.minutes = 1e-5;
+  try {
+    run(hurried);
+    ADD_FAILURE() << "0.6 ms are too short";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::budget) << error.what();
+    EXPECT_NE(error.found().find("a schedule needs 20"), std::string::npos) << error.found();
+    EXPECT_NE(error.hint().find("--minutes "), std::string::npos) << error.hint();
+  }
+  EXPECT_FALSE(std::filesystem::exists(hurried.output));
+  EXPECT_FALSE(std::filesystem::exists(hurried.output.string() + ".journal"));
+  hurried.allow_short = true;
+  EXPECT_EQ(run(hurried).at("tune").at("steps"), 1);
+}
+
+TEST_F(TuneTest, HowMuchTheFileGrowsIsSaidBefore) {
+  TuneRequest dry = request(compressed("rtn-2"), "out.gguf");
+  dry.options.tokens = 2048;
+  dry.dry_run = true;
+  StopAfter never(1 << 20);
+  const Json said = tune(dry, never);
+  EXPECT_NE(never.notes.find("more than the model: what its manifest tells"), std::string::npos) << never.notes;
+  EXPECT_GT(said.at("predicted_seconds").at("in_all").get<double>(), 0);
+  EXPECT_FALSE(std::filesystem::exists(dry.output.string() + ".journal"));
+  dry.dry_run = false;
+  const auto made = run(dry).at("file_bytes").get<uint64_t>();
+  EXPECT_LE(made, said.at("predicted_bytes").get<uint64_t>());
+  EXPECT_GE(made + 512, said.at("predicted_bytes").get<uint64_t>());
+}
+
+TEST_F(TuneTest, AContextThatTheModelDoesNotHaveIsSaid) {
+  TuneRequest wide = request(compressed("rtn-2"), "wide.gguf");
+  const uint64_t longest = load_model(kStories)->spec.context;
+  wide.options.context = static_cast<int>(longest) + 1;
+  EXPECT_THROW(run(wide), Error);
+}
+
+// The time is for training: the text, which the original writes, is not counted. Stopped on the way, the run keeps what
+// it made of the time: the checkpoint says how many tokens of text and of training.
+TEST_F(TuneTest, AGivenTimeIsForTrainingAlone) {
   ::setenv("WHIT_TEST_CHECKPOINT_SECONDS", "0", 1);
   TuneRequest timed = request(compressed("rtn-2"), "timed.gguf");
   timed.options.data = "self";
   timed.options.tokens = 0;
   timed.minutes = 0.05;
+  timed.allow_short = true;  // a busy machine
   StopAfter whole(1 << 20);
   const Json result = tune(timed, whole);
   const Json& report = result.at("tune");
   // A busy machine may take longer than it promised itself, not many times as long.
-  EXPECT_LT(report.at("seconds_in_all").get<double>(), 12);
+  EXPECT_LT(report.at("seconds").get<double>(), 12);
+  EXPECT_GT(report.at("seconds_in_all").get<double>(), report.at("seconds").get<double>());
   EXPECT_GE(report.at("tokens").get<int64_t>(), 512);
   EXPECT_LT(report.at("held_out").get<double>(), report.at("held_out_start").get<double>());
-  EXPECT_NE(whole.notes.find("text is written at"), std::string::npos) << whole.notes;
+  EXPECT_NE(whole.notes.find("expected time: writing text"), std::string::npos) << whole.notes;
+  EXPECT_NE(whole.phases.find("1 of 3: writing text (about "), std::string::npos) << whole.phases;
+  EXPECT_NE(whole.phases.find("2 of 3: tune (about "), std::string::npos) << whole.phases;
 
   timed.output = folder_ / "stopped.gguf";
-  StopAfter early(3, "a step of 512 tokens takes");
+  StopAfter early(0, "a step of 512 tokens takes");
   EXPECT_THROW(tune(timed, early), Error);
   const Record checkpoint = open_record(folder_ / "stopped.gguf.journal/tune.checkpoint", {"damaged", ""});
   const int64_t tokens = checkpoint.header.at("tokens").get<int64_t>();

@@ -54,6 +54,8 @@ class Distill final : public Tuner {
   explicit Distill(const DistillOptions& options) : options_(options) {}
   Json options() const override { return write_options(options_); }
   int looks() const override { return options_.evaluations + 1; }
+  // A twentieth of the steps is warm-up: of fewer than these not one.
+  uint64_t least_steps() const override { return 20; }
 
   Json tune(TuneProblem& problem) const override {
     const uint64_t steps = problem.steps();
