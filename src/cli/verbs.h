@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/options.h"
 #include "cli/terminal.h"
 
 namespace CLI {
@@ -32,6 +33,7 @@ Verb run_verb();
 Verb eval_verb();
 Verb bench_verb();
 Verb report_verb();
+Verb formats_verb();
 #ifdef WHIT_LEARN
 Verb compress_verb();
 Verb calibrate_verb();
@@ -40,6 +42,9 @@ Verb methods_verb();
 #endif
 
 const std::vector<Verb>& verbs();
+
+// NAME=VALUE of --set as a table of options.
+Json named_values(const std::vector<std::string>& set);
 
 // The whole program: picks the verb, parses, runs, and turns an Error into its message on stderr and its exit code.
 int run_program(int argc, const char* const* argv);
