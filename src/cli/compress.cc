@@ -9,6 +9,8 @@
 #include <memory>
 
 #include "base/output.h"
+#include "base/size.h"
+#include "cli/presets.h"
 #include "cli/verbs.h"
 #include "data/text.h"
 #include "model/torch/device.h"
@@ -20,8 +22,8 @@ namespace {
 
 struct CompressOptions {
   CompressRequest request;
-  std::string preset, recipe, data, prefix, device = "cpu";
-  int tokens = -1, context = -1;
+  std::string preset, recipe, data, prefix, tokens, device = "cpu";
+  int context = -1;
   int64_t seed = -1;
   bool thorough = false, json = false, explain = false, no_verify = false, no_check = false;
 };
@@ -35,8 +37,7 @@ void add_calibration_options(CLI::App& app, CompressOptions& o) {
                  fmt::format("calibrate on: a plain text file (- is standard input), novels (those that set-up installed), "
                              "self (the original writes it) or self+FILE (default: {})",
                              kUsualText));
-  app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on (default 8192)")
-      ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on: 32k, 1000000 (default 8192)");
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
   app.add_option("--seed", o.seed, "draws the windows (default 0)")->check(CLI::NonNegativeNumber);
   app.add_flag("--thorough", o.thorough, fmt::format("calibrate on {} tokens: slower", kThoroughTokens));
@@ -75,7 +76,7 @@ Recipe recipe_of(CompressOptions& o) {
       name(recipe.calibrate.data);
   }
   if (o.thorough) recipe.calibrate.tokens = kThoroughTokens;
-  if (o.tokens > 0) recipe.calibrate.tokens = o.tokens;
+  if (!o.tokens.empty()) read_options(recipe.calibrate, Json{{"tokens", parse_count(o.tokens, "--calibration-tokens")}}, "--calibration-tokens");
   if (o.context > 0) recipe.calibrate.context = o.context;
   if (o.seed >= 0) recipe.calibrate.seed = o.seed;
   if (!o.prefix.empty()) read_options(recipe.calibrate, Json{{"prefix", o.prefix}}, "whit compress");
@@ -244,12 +245,15 @@ VerbBody declare_compress(CLI::App& app) {
   auto o = std::make_shared<CompressOptions>();
   add_calibration_options(app, *o);
   app.add_option("-o,--output", o->request.output, "the file to write")->required();
-  app.add_option("--fit", o->request.budget, "the whole file's size: 60MiB, 45MB, 61900000 or 3.1bpw");
+  app.add_option("--fit", o->request.budget, "the whole file's size: 60MiB, 45MB, 1.5G, 61900000 or 3.1bpw");
   app.add_option(
-      "--preset", o->preset, "a recipe by name: " + [] {
-        std::string names;
-        for (const Preset& preset : presets()) names += (names.empty() ? "" : " ") + preset.name;
-        return names;
+      "--preset", o->preset, "a recipe by name (whit methods presets says what each makes)" + [] {
+        std::string text, group;
+        for (const PresetCard& card : preset_cards()) {
+          if (card.group != group) text += fmt::format("{} {}:", group.empty() ? "." : ";", group = card.group);
+          text += " " + card.name;
+        }
+        return text;
       }());
   app.add_option("--prefix", o->prefix, "whose activations a block sees: compressed (default) or original");
   auto* time_limit =

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cli/presets.h"
 #include "cli/verbs.h"
 #include "methods/stages.h"
 #include "report/table.h"
@@ -66,6 +67,19 @@ Table methods_table() {
   return table;
 }
 
+Table presets_table() {
+  Table table{{{"group", false}, {"preset", false}, {"what it makes", false}}, {}};
+  for (const PresetCard& card : preset_cards()) table.add({card.group, card.name, card.text});
+  return table;
+}
+
+Json presets_json() {
+  Json rows = Json::array();
+  for (const PresetCard& card : preset_cards())
+    rows.push_back(Json{{"name", card.name}, {"group", card.group}, {"summary", card.text}});
+  return {{"presets", std::move(rows)}};
+}
+
 // docs/methods.md, whole: a test compares it.
 std::string markdown_page() {
   std::string out =
@@ -88,8 +102,13 @@ void methods(const CLI::App& app, const MethodsOptions& options) {
     const MethodRow& row = method_row(options.name);
     return options.json ? write_json(method_json(row)) : write_result(describe(row));
   }
+  if (options.action == "presets") {
+    if (!options.name.empty())
+      throw Error(ErrorKind::usage, "an argument too many", "whit methods presets", options.name, "whit methods presets");
+    return options.json ? write_json(presets_json()) : write_result(text_table(presets_table()));
+  }
   if (options.action != "list") {
-    const std::vector<std::string> known = {"list", "describe"};
+    const std::vector<std::string> known = {"list", "describe", "presets"};
     throw Error(ErrorKind::usage, "unknown action", "whit methods", options.action,
                 suggest_name(options.action, known));
   }
@@ -106,10 +125,10 @@ void methods(const CLI::App& app, const MethodsOptions& options) {
 }  // namespace
 
 Verb methods_verb() {
-  return {"methods", "list and describe the methods", "whit methods describe gptq", true,
+  return {"methods", "list and describe the methods, and the presets", "whit methods describe gptq", true,
           [](CLI::App& app) -> VerbBody {
             auto options = std::make_shared<MethodsOptions>();
-            app.add_option("ACTION", options->action, "list or describe")->capture_default_str();
+            app.add_option("ACTION", options->action, "list, describe or presets")->capture_default_str();
             app.add_option("NAME", options->name, "the method to describe");
             app.add_flag("--json", options->json, "print JSON");
             app.add_flag("--markdown", options->markdown, "print docs/methods.md");

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/output.h"
+#include "base/size.h"
 #include "cli/verbs.h"
 #include "data/text.h"
 #include "model/torch/device.h"
@@ -23,29 +24,6 @@ struct TuneVerb {
   bool json = false, no_verify = false;
 };
 
-// "5M", "250K", "1000000" tokens.
-int64_t parse_tokens(const std::string& text, const char* option) {
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  const std::string unit(end);
-  const double factor = unit.empty() ? 1 : unit == "K" ? 1e3 : unit == "M" ? 1e6 : unit == "G" ? 1e9 : 0;
-  if (factor == 0 || !(number * factor >= 1) || number * factor > 1e12)
-    throw Error(ErrorKind::usage, "not a number of tokens", option, text, "250K, 5M or 1000000");
-  return static_cast<int64_t>(number * factor);
-}
-
-// NAME=VALUE of the method's own options.
-Json method_options(const std::vector<std::string>& set) {
-  Json options = Json::object();
-  for (const std::string& item : set) {
-    const size_t at = item.find('=');
-    if (at == std::string::npos) throw Error(ErrorKind::usage, "an option of the method is NAME=VALUE", "--set", item);
-    const Json value = Json::parse(item.substr(at + 1), nullptr, false);
-    options[item.substr(0, at)] = value.is_discarded() ? Json(item.substr(at + 1)) : value;
-  }
-  return options;
-}
-
 VerbBody declare_tune(CLI::App& app) {
   auto o = std::make_shared<TuneVerb>();
   app.add_option("model", o->request.model, "the compressed model")->required();
@@ -55,7 +33,7 @@ VerbBody declare_tune(CLI::App& app) {
       ->required();
   auto* time_limit = app.add_option("--minutes", o->request.minutes, "train for so long; the text is written before that")
                       ->check(CLI::Range(0.01, 1e6));
-  app.add_option("--train-tokens", o->tokens, "or on so many tokens: 250K, 5M");
+  app.add_option("--train-tokens", o->tokens, "or on so many tokens: 250k, 5M");
   app.add_option("--data", o->request.options.data,
                  "self (the original writes the text; default), a plain text file, or self+FILE");
   app.add_option("--text-tokens", o->text_tokens, "different tokens of text; passes are repeated after these");
@@ -82,8 +60,8 @@ VerbBody declare_tune(CLI::App& app) {
     const std::string file = data == "self" || data == "novels" ? "" : data.substr(data.starts_with("self+") ? 5 : 0);
     const std::filesystem::path inputs[] = {request.model, request.against, file == "novels" ? "" : file};
     check_output(request.output, request.force || request.dry_run, inputs);
-    if (!o->tokens.empty()) request.options.tokens = parse_tokens(o->tokens, "--train-tokens");
-    if (!o->text_tokens.empty()) request.options.text_tokens = parse_tokens(o->text_tokens, "--text-tokens");
+    if (!o->tokens.empty()) request.options.tokens = parse_count(o->tokens, "--train-tokens");
+    if (!o->text_tokens.empty()) request.options.text_tokens = parse_count(o->text_tokens, "--text-tokens");
     if ((request.options.tokens > 0) == (request.minutes > 0))
       throw Error(ErrorKind::usage, "how long shall it train?", "whit tune", {}, "--minutes 30 or --train-tokens 5M");
     if (!file.empty() && file != "novels") read_text(file);
@@ -91,7 +69,7 @@ VerbBody declare_tune(CLI::App& app) {
       throw Error(ErrorKind::usage, "without the original there is nothing to learn from its own text", "--data self", {},
                   "--against ORIGINAL, or --data FILE for the next tokens of a text of yours");
     set_learning_device(o->device);
-    request.method_options = make_tuner(request.method, method_options(o->set))->options();
+    request.method_options = make_tuner(request.method, named_values(o->set))->options();
     request.verify = !o->no_verify;
     Json result;
     try {

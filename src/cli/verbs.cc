@@ -18,14 +18,14 @@ namespace whit {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> table = {
-      inspect_verb(), convert_verb(), run_verb(), eval_verb(), bench_verb(), report_verb(),
+      inspect_verb(), convert_verb(), run_verb(), eval_verb(), bench_verb(), report_verb(), formats_verb(),
 #ifdef WHIT_LEARN
       compress_verb(), calibrate_verb(), tune_verb(), methods_verb(),
 #else
       {"compress", "make a model fit a number of bytes", "", true, {}},
       {"calibrate", "measure once what every size of a model needs to know", "", true, {}},
       {"tune", "train a compressed model as it is stored", "", true, {}},
-      {"methods", "list and describe the methods", "", true, {}},
+      {"methods", "list and describe the methods, and the presets", "", true, {}},
 #endif
   };
   return table;
@@ -161,6 +161,17 @@ void run_verb_of(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
+
+Json named_values(const std::vector<std::string>& set) {
+  Json options = Json::object();
+  for (const std::string& item : set) {
+    const size_t at = item.find('=');
+    if (at == std::string::npos) throw Error(ErrorKind::usage, "an option is NAME=VALUE", "--set", item);
+    const Json value = Json::parse(item.substr(at + 1), nullptr, false);
+    options[item.substr(0, at)] = value.is_discarded() ? Json(item.substr(at + 1)) : value;
+  }
+  return options;
+}
 
 int run_program(int argc, const char* const* argv) {
   try {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/options.h"
 #include "cli/terminal.h"
 
 namespace CLI {
@@ -33,6 +34,7 @@ Verb run_verb();
 Verb eval_verb();
 Verb bench_verb();
 Verb report_verb();
+Verb formats_verb();
 #ifdef WHIT_LEARN
 Verb compress_verb();
 Verb calibrate_verb();
@@ -46,6 +48,8 @@ const std::vector<Verb>& verbs();
 bool given(const CLI::App& app, const char* option);
 // ErrorKind::usage where one of `options` is given: it would do nothing, and `why` says why.
 void refuse_without_effect(const CLI::App& app, std::initializer_list<const char*> options, const std::string& why);
+// NAME=VALUE of --set as a table of options.
+Json named_values(const std::vector<std::string>& set);
 
 // The whole program: picks the verb, parses, runs, and turns an Error into its message on stderr and its exit code.
 int run_program(int argc, const char* const* argv);

@@ -386,6 +386,8 @@ std::shared_ptr<const BinaryGroupsFormat> as_binary_groups(const FormatPtr& form
   return std::dynamic_pointer_cast<const BinaryGroupsFormat>(format);
 }
 
+std::vector<OptionDescription> format_factories::binary_groups_options() { return describe_options<BinaryGroupsOptions>(); }
+
 FormatPtr format_factories::make_binary_groups(const Json& json, const std::string& where) {
   BinaryGroupsOptions options;
   read_options(options, json, where);

@@ -3,6 +3,7 @@
 
 #include "base/names.h"
 #include "format/format.h"
+#include "format/format_options.h"
 #include "format/formats_table.h"
 
 namespace whit {
@@ -11,18 +12,32 @@ namespace {
 struct Row {
   FormatRow text;
   FormatPtr (*make)(const Json& options, const std::string& where);
+  std::vector<OptionDescription> (*describe)();
 };
 
 const std::vector<Row>& table() {
   static const std::vector<Row> rows = {
-#define WHIT_FORMAT(name, factory, summary) {{#name, summary}, format_factories::factory},
+#define WHIT_FORMAT(name, factory, describe, summary) \
+  {{#name, summary}, format_factories::factory, format_factories::describe},
 #include "format/formats.def"
 #undef WHIT_FORMAT
   };
   return rows;
 }
 
+const Row& row_of(std::string_view name) {
+  std::vector<std::string> known;
+  for (const Row& row : table()) {
+    if (row.text.name == name) return row;
+    known.push_back(row.text.name);
+  }
+  const std::string found(name.substr(0, 100));
+  throw Error(ErrorKind::usage, "there is no such storage format", "format " + found, found, suggest_name(name, known));
+}
+
 }  // namespace
+
+std::vector<OptionDescription> format_factories::no_options() { return {}; }
 
 uint64_t Format::bytes(Shape shape) const {
   uint64_t sum = 0;
@@ -50,15 +65,10 @@ const std::vector<FormatRow>& format_rows() {
 }
 
 FormatPtr make_format(std::string_view name, const Json& options) {
-  const std::string where = "format " + std::string(name.substr(0, 100));
-  std::vector<std::string> known;
-  for (const Row& row : table()) {
-    if (row.text.name == name) return row.make(options, where);
-    known.push_back(row.text.name);
-  }
-  throw Error(ErrorKind::usage, "there is no such storage format", where, std::string(name.substr(0, 100)),
-              suggest_name(name, known));
+  return row_of(name).make(options, "format " + std::string(name));
 }
+
+std::vector<OptionDescription> format_options(std::string_view name) { return row_of(name).describe(); }
 
 FormatPtr make_format_from(const Json& json, const std::string& where) {
   if (json.is_string()) return make_format(json.get_ref<const std::string&>());

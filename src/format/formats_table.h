@@ -19,7 +19,11 @@ struct NoOptions {
   void visit(V&) {}
 };
 
-#define WHIT_FORMAT(name, factory, summary) FormatPtr factory(const Json& options, const std::string& where);
+std::vector<OptionDescription> no_options();
+
+#define WHIT_FORMAT(name, factory, describe, summary)               \
+  FormatPtr factory(const Json& options, const std::string& where); \
+  std::vector<OptionDescription> describe();
 #include "format/formats.def"
 #undef WHIT_FORMAT
 

@@ -327,6 +327,8 @@ void settle_group_options(GridOptions& options, const Json& said, const std::str
     refuse_option(where, "parameter_bits must be 6, 8 or 16", fmt::format("{}", options.parameter_bits));
 }
 
+std::vector<OptionDescription> format_factories::grid_options() { return describe_options<GridOptions>(); }
+
 FormatPtr format_factories::make_grid(const Json& json, const std::string& where) {
   GridOptions options;
   read_options(options, json, where);

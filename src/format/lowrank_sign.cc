@@ -144,6 +144,8 @@ std::shared_ptr<const LowrankSignFormat> as_lowrank_sign(const FormatPtr& format
   return std::dynamic_pointer_cast<const LowrankSignFormat>(format);
 }
 
+std::vector<OptionDescription> format_factories::lowrank_sign_options() { return describe_options<LowrankSignOptions>(); }
+
 FormatPtr format_factories::make_lowrank_sign(const Json& json, const std::string& where) {
   LowrankSignOptions options;
   if (json.is_object() && json.contains("rank") && !json.contains("bits")) options.bits = 0;

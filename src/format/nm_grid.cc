@@ -218,6 +218,8 @@ class NmF16Format final : public Format {
 
 }  // namespace
 
+std::vector<OptionDescription> format_factories::nm_grid_options() { return describe_options<NmGridOptions>(); }
+
 FormatPtr format_factories::make_nm_grid(const Json& json, const std::string& where) {
   NmGridOptions options;
   read_options(options, json, where);
@@ -230,6 +232,8 @@ FormatPtr format_factories::make_nm_grid(const Json& json, const std::string& wh
   options.parameter_bits = kept.parameter_bits;
   return std::make_shared<NmGridFormat>(options, pattern, kept);
 }
+
+std::vector<OptionDescription> format_factories::nm_f16_options() { return describe_options<NmF16Options>(); }
 
 FormatPtr format_factories::make_nm_f16(const Json& json, const std::string& where) {
   NmF16Options options;

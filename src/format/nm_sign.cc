@@ -125,6 +125,8 @@ std::shared_ptr<const NmSignFormat> as_nm_sign(const FormatPtr& format) {
   return std::dynamic_pointer_cast<const NmSignFormat>(format);
 }
 
+std::vector<OptionDescription> format_factories::nm_sign_options() { return describe_options<NmSignOptions>(); }
+
 FormatPtr format_factories::make_nm_sign(const Json& json, const std::string& where) {
   NmSignOptions options;
   read_options(options, json, where);

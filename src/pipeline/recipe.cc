@@ -42,6 +42,14 @@ std::vector<FormatPtr> read_formats(const Json& json, const std::string& where) 
   return formats;
 }
 
+// Numbers of tokens may be texts such as "5M".
+Json with_counts(Json table, const std::string& where) {
+  for (const char* key : {"tokens", "text_tokens"})
+    if (const auto found = table.find(key); found != table.end() && found->is_string())
+      *found = parse_count(found->get<std::string>(), where + ": " + key);
+  return table;
+}
+
 // Removes `key` from the step's table and returns its value; null when it is absent.
 Json take(Json& table, const char* key) {
   const auto found = table.find(key);
@@ -82,8 +90,9 @@ Step read_step(Json table, const std::string& where) {
       if (method_row(step.quantizer).stage != Stage::quantize)
         fail_recipe("this method does not quantize", place + ": quantizer", step.quantizer);
       if (!budget.is_null()) {
-        if (!budget.is_number_unsigned()) fail_recipe("budget takes a number of bytes", place, budget.dump());
-        step.budget = budget.get<uint64_t>();
+        const auto size = budget.is_string() ? parse_size(budget.get<std::string>()) : std::nullopt;
+        if (!size && !budget.is_number_unsigned()) fail_recipe("not a size", place + ": budget", budget.dump(), kSizeHint);
+        step.budget = size ? *size : budget.get<uint64_t>();
       }
       step.options = make_allocator(step.method, table)->options();
       break;
@@ -170,8 +179,9 @@ Recipe recipe_from_json(const Json& json, const std::string& where) {
                 version == json.end() ? "no version" : version->dump(), "the first line of a recipe is whit = 1");
   Recipe recipe;
   if (const auto calibrate = json.find("calibrate"); calibrate != json.end())
-    read_options(recipe.calibrate, *calibrate, where + ": calibrate");
-  if (const auto tune = json.find("tune"); tune != json.end()) read_options(recipe.tune, *tune, where + ": tune");
+    read_options(recipe.calibrate, with_counts(*calibrate, where + ": calibrate"), where + ": calibrate");
+  if (const auto tune = json.find("tune"); tune != json.end())
+    read_options(recipe.tune, with_counts(*tune, where + ": tune"), where + ": tune");
   const auto steps = json.find("step");
   if (steps == json.end() || !steps->is_array() || steps->empty())
     fail_recipe("a recipe needs at least one step", where, {}, "[[step]]");
@@ -262,12 +272,11 @@ std::vector<const Step*> steps_for(const Recipe& recipe, const UnitSpec& unit) {
 
 uint64_t parse_budget(const std::string& text, uint64_t weights) {
   if (const auto bytes = parse_size(text)) return *bytes;
-  constexpr std::string_view kPerWeight = "bpw";
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const double bytes = std::floor(number * static_cast<double>(weights) / 8);
-  if (error != std::errc() || std::string_view(end, text.data() + text.size()) != kPerWeight || !(bytes >= 1) ||
-      bytes > 9e15)
+  const std::string_view unit(end, text.data() + text.size());
+  if (error != std::errc() || (unit != "bpw" && unit != "BPW") || !(bytes >= 1) || bytes > 9e15)
     fail_recipe("not a size", "--fit", text, std::string(kSizeHint) + ", or 3.1bpw");
   return static_cast<uint64_t>(bytes);
 }

@@ -141,6 +141,12 @@ std::vector<float> doubled_halves(std::span<const std::byte> part) {
   return values;
 }
 
+bool has_kernels(const Format& format) {
+  const std::string name = format.name();
+  return name == "f32" || name == "f16" || name == "bf16" || name == "grid" || name == "nm_sign" ||
+         name == "lowrank_sign" || block_row(name) != nullptr;
+}
+
 cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns) {
   using cpu::Storage;
   const StoredTensor& tensor = *view.tensor;
@@ -165,12 +171,10 @@ cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& colu
     dense(Storage::bf16, 2);
   else if (const BlockRow* row = block_row(name))
     block_parts(*row, tensor, m);
-  else if (tensor.format->pattern())
+  else if (!has_kernels(*tensor.format))
     decoded_rows(tensor, m);
   else if (const auto* grid = dynamic_cast<const GridFormat*>(tensor.format.get()))
     grid_parts(*grid, tensor, m, columns);
-  else if (name == "binary_groups" || tensor.format->is_ggml() || !tensor.format->storable())
-    decoded_rows(tensor, m);
   else if (const auto* signs = dynamic_cast<const NmSignFormat*>(tensor.format.get()))
     nm_sign_parts(*signs, tensor, m, columns);
   else

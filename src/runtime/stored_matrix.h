@@ -10,7 +10,10 @@
 
 namespace whit {
 
-// ErrorKind::input for a format without kernels. `columns` receives column scales, if any.
+// Whether kernels read what is stored; other formats are unpacked row by row by their own plain decoder.
+bool has_kernels(const Format& format);
+
+// ErrorKind::input for a format that several matrices stand for. `columns` receives column scales, if any.
 cpu::StoredMatrix stored_matrix(const TensorView& view, std::vector<float>& columns);
 
 // +-scale / 2 by one bit each, a half scale for every row, `scale_stride` bytes apart: a symmetric grid of one bit.

@@ -5,11 +5,13 @@
 #include <limits>
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "base/size.h"
 
 namespace whit {
 namespace {
@@ -109,7 +111,7 @@ TEST(Rng, IsTheSpecifiedGenerator) {
     const double uniform = rng.uniform();
     ASSERT_TRUE(uniform >= 0 && uniform < 1);
   }
-  EXPECT_LT(std::abs(sum / kCount), 5 / std::sqrt(kCount));            // five standard errors
+  EXPECT_LT(std::abs(sum / kCount), 5 / std::sqrt(kCount));  // five standard errors
   EXPECT_LT(std::abs(squares / kCount - 1), 5 * std::sqrt(2.0 / kCount));
 }
 
@@ -128,6 +130,55 @@ class Notes final : public Progress {
   void end() override {}
   std::string all;
 };
+
+TEST(Size, AsPeopleWriteIt) {
+  const struct {
+    const char* text;
+    uint64_t bytes;
+  } kSizes[] = {{"61900000", 61900000},
+                {"1", 1},
+                {"7B", 7},
+                {"7b", 7},
+                {"100M", 100000000},
+                {"100mb", 100000000},
+                {"100Mb", 100000000},
+                {"100MB", 100000000},
+                {"60MiB", 62914560},
+                {"60mib", 62914560},
+                {"60MIB", 62914560},
+                {"1.5G", 1500000000},
+                {"0.5gb", 500000000},
+                {"2GiB", 2147483648},
+                {"300KiB", 307200},
+                {"64k", 64000},
+                {"64KB", 64000},
+                {"1.001k", 1001},
+                {"1.0009k", 1000},
+                {"2.3G", 2300000000}};
+  for (const auto& [text, bytes] : kSizes) EXPECT_EQ(parse_size(text), bytes) << text;
+  // Parts of a byte, other units, other marks of decimals and thousands, white space, signs, nothing.
+  for (const char* bad : {"",         "M",    "MB",    "-5MB", "+5MB",   "0",   "0.4",  "1.5",     "1.5B",
+                          "5 apples", "5 MB", " 5MB",  "5MB ", "nan",    "inf", "infM", "1e300GB", "12mbit",
+                          "12Mi",     "1,5G", "1_000", "0x10", "3.1bpw", "10T", "5MBB", "1.2.3M"})
+    EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
+}
+
+TEST(Size, NumbersOfTokens) {
+  const struct {
+    const char* text;
+    int64_t tokens;
+  } kCounts[] = {{"1", 1},        {"250k", 250000},    {"250K", 250000},    {"5M", 5000000},
+                 {"5m", 5000000}, {"0.5g", 500000000}, {"1000000", 1000000}};
+  for (const auto& [text, tokens] : kCounts) EXPECT_EQ(parse_count(text, "here"), tokens) << text;
+  for (const char* bad : {"", "M", "0", "-1", "1.5", "5MB", "5Mi", "4KiB", "5 M", "many", "nan", "1e30", "2T", "1,000"})
+    try {
+      ADD_FAILURE() << bad << " is " << parse_count(bad, "--train-tokens");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      for (const char* part : {"not a number of tokens", "--train-tokens", "250k, 5M"})
+        EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+}
 
 TEST(Memory, TooMuchIsNoted) {
   EXPECT_GT(available_memory(), uint64_t{1} << 20);

@@ -292,6 +292,71 @@ TEST_F(Eval, DumpedLogitsAgreeWithTheFixtures) {
     }
 }
 
+TEST(Formats, ListAndDescribe) {
+  const Json list = parse_output(call_whit({"formats", "list", "--json"}))["formats"];
+  std::set<std::string> wanted = {"name",  "summary", "label",   "shape",  "bits_per_weight",
+                                  "bytes", "parts",   "options", "runs_by"};
+#ifdef WHIT_LEARN
+  wanted.insert({"quantizers", "learned"});
+#endif
+  std::set<std::string> decoded;
+  for (const Json& row : list) {
+    EXPECT_EQ(keys(row), wanted) << row;
+    uint64_t bytes = 0;
+    for (const Json& part : row["parts"]) bytes += part["bytes"].get<uint64_t>();
+    EXPECT_EQ(row["bytes"], bytes);
+    EXPECT_EQ(row["bits_per_weight"].get<double>(), 8.0 * static_cast<double>(bytes) / (4096.0 * 4096)) << row["name"];
+    if (row["runs_by"] != "kernels") decoded.insert(row["name"]);
+  }
+  EXPECT_EQ(decoded, (std::set<std::string>{"tq1_0", "nm_grid", "nm_f16", "binary_groups"}));
+
+  const std::vector<std::string> grid = {"formats", "describe", "grid",    "--set", "bits=3",
+                                         "--set",   "group=64", "--shape", "8x1024"};
+  Json one = parse_output(call_whit([&] {
+    std::vector<std::string> call = grid;
+    call.push_back("--json");
+    return call;
+  }()));
+  EXPECT_EQ(one["label"], "grid3-g64-s8");
+  EXPECT_EQ(one["bits_per_weight"],
+            3 + 16.0 / 64 + 32.0 / 1024);  // codes, scale and minimum of 8 bits, two halves a row
+  EXPECT_EQ(one["options"][0]["name"], "bits");
+  EXPECT_EQ(one["options"][0]["value"], 3);
+  EXPECT_EQ(one["options"][0]["default"], "4");
+  const Outcome text = call_whit(grid);
+  for (const char* part : {"3.2812 bits per weight of a 8 x 1024 matrix", "kernels", "codes", "parameter_bits"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
+#ifdef WHIT_LEARN
+  EXPECT_EQ(one["quantizers"], (Json{"rtn", "gptq"}));
+  EXPECT_EQ(one["learned"], true);
+  one = parse_output(call_whit({"formats", "describe", "mxfp4", "--json"}));
+  EXPECT_EQ(one["quantizers"], Json::array());
+  EXPECT_EQ(one["learned"], true);
+#endif
+  const Outcome table = call_whit({"formats"});
+  for (const Json& row : list)
+    EXPECT_NE(table.out.find("\n" + row["name"].get<std::string>() + " "), std::string::npos) << row["name"];
+}
+
+#ifdef WHIT_LEARN
+// Each preset's card is one line, and its help names it in its group.
+TEST(Presets, HaveCardsInTwoGroups) {
+  const Json rows = parse_output(call_whit({"methods", "presets", "--json"}))["presets"];
+  const std::string table = call_whit({"methods", "presets"}).out, help = call_whit({"compress", "--help"}).out;
+  EXPECT_GE(rows.size(), 12u);
+  EXPECT_EQ(rows[0]["group"], "everyday");
+  EXPECT_EQ(rows.back()["group"], "research");
+  for (const Json& row : rows) {
+    const std::string name = row["name"], group = row["group"], text = row["summary"];
+    EXPECT_TRUE(group == "everyday" || group == "research") << name << ": " << group;
+    EXPECT_TRUE(text.size() > 10 && text.size() <= 200 && text.find('\n') == std::string::npos) << name << ": " << text;
+    EXPECT_NE(table.find(name), std::string::npos) << name;
+    EXPECT_NE(help.find(name), std::string::npos) << name;
+  }
+  EXPECT_LT(help.find("everyday:"), help.find("research:"));
+}
+#endif
+
 TEST(Bench, Json) {
   const Json json = parse_output(
       call_whit({"bench", stories, "--prompt", "32", "--decode", "8", "--repeats", "1", "--threads", "1,2", "--json"}));

@@ -1,4 +1,4 @@
-// The help of every verb ends with an example, and the example runs.
+// The help of every verb ends with an example, and the example runs; so do the recipes of docs/recipes.md.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -33,6 +33,26 @@ TEST(Examples, OfHelpRun) {
   }
   EXPECT_GE(verbs, 5u);
 }
+
+#ifdef WHIT_LEARN
+TEST(Examples, RecipesOfTheirPageRun) {
+  const std::string page = read_all(std::filesystem::path(WHIT_SOURCE_DIR) / "docs/recipes.md"), fence = "```toml\n";
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink(std::filesystem::path(WHIT_SOURCE_DIR) / "docs", folder.path() / "docs");
+  size_t recipes = 0;
+  for (size_t at = page.find(fence); at != std::string::npos; at = page.find(fence, at)) {
+    at += fence.size();
+    const std::string name = "recipe" + std::to_string(++recipes);
+    folder.file(name + ".toml", page.substr(at, page.find("```", at) - at));
+    const Outcome made = call_shell("whit compress " WHIT_SOURCE_DIR "/tests/data/models/stories260K.gguf --data docs/cli.md --recipe " +
+                                        name + ".toml -o " + name + ".gguf",
+                                    folder.path());
+    EXPECT_EQ(made.code, 0) << name << "\n" << made.error;
+    EXPECT_TRUE(std::filesystem::exists(folder.path() / (name + ".gguf"))) << name;
+  }
+  EXPECT_GE(recipes, 5u);
+}
+#endif
 
 }  // namespace
 }  // namespace whit

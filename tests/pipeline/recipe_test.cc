@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+#include "format/format_options.h"
+
 namespace whit {
 namespace {
 
@@ -127,14 +130,89 @@ TEST(Recipe, NothingVanishesSilently) {
   parse_recipe("whit = 1\n[tune]\ndata = \"self\"\n" + choose, "test");  // for --minutes
 }
 
+TEST(Recipe, SizesAndNumbersOfTokensAreTexts) {
+  const std::string allocate = R"(
+whit = 1
+[calibrate]
+tokens = "32k"
+[tune]
+tokens = "5M"
+text_tokens = "0.5M"
+[[step]]
+method = "knapsack"
+quantizer = "rtn"
+formats = ["q4_0"]
+embedding_formats = ["q8_0"]
+budget = )";
+  const Recipe recipe = parse_recipe(allocate + "\"1.5mb\"", "test");
+  EXPECT_EQ(recipe.calibrate.tokens, 32000);
+  EXPECT_EQ(recipe.tune.tokens, 5000000);
+  EXPECT_EQ(recipe.tune.text_tokens, 500000);
+  EXPECT_EQ(recipe.steps[0].budget, 1500000u);
+  EXPECT_EQ(parse_recipe(allocate + "61900000", "test").steps[0].budget, 61900000u);
+  EXPECT_NE(std::string(error_of(allocate + "\"much\"").what()).find("60MiB, 45MB"), std::string::npos);
+  EXPECT_EQ(error_of(allocate + "1.5").kind(), ErrorKind::usage);
+}
+
 TEST(Budget, UnitsAndNonsense) {
   EXPECT_EQ(parse_budget("60MiB", 1), 60u * 1048576u);
   EXPECT_EQ(parse_budget("45MB", 1), 45000000u);
   EXPECT_EQ(parse_budget("1234567", 1), 1234567u);
   EXPECT_EQ(parse_budget("0.5GB", 1), 500000000u);
+  EXPECT_EQ(parse_budget("12mb", 1), 12000000u);
   EXPECT_EQ(parse_budget("3.1bpw", 134515008), 52124565u);  // floor(3.1 x 134515008 / 8)
-  for (const char* bad : {"", "MB", "-5MB", "0", "5 apples", "nan", "inf", "1e300GB", "12mb"})
+  for (const char* bad : {"", "MB", "-5MB", "0", "5 apples", "nan", "inf", "1e300GB", "12mbit"})
     EXPECT_THROW(parse_budget(bad, 1000), Error) << bad;
+}
+
+// docs/recipes.md says what is true.
+TEST(RecipesPage, EveryTomlBlockIsARecipe) {
+  const std::string page = read_file(WHIT_SOURCE_DIR "/docs/recipes.md", 1 << 20);
+  const std::string fence = "```toml\n";
+  size_t blocks = 0;
+  for (size_t at = page.find(fence); at != std::string::npos; at = page.find(fence, at), ++blocks) {
+    at += fence.size();
+    EXPECT_NO_THROW(parse_recipe(page.substr(at, page.find("```", at) - at), "docs/recipes.md")) << page.substr(at, 200);
+  }
+  EXPECT_GE(blocks, 5u);
+}
+
+TEST(RecipesPage, NamesEveryKeyWithItsDefault) {
+  const std::string page = read_file(WHIT_SOURCE_DIR "/docs/recipes.md", 1 << 20);
+  const auto section = [&](const std::string& title) {
+    const size_t begin = page.find(title);
+    return page.substr(begin, page.find("\n##", begin + title.size()) - begin);
+  };
+  const auto named = [&](const std::string& title, const std::vector<OptionDescription>& options) {
+    const std::string text = section(title);
+    for (const OptionDescription& option : options) {
+      const std::string key = "\n| `" + option.name + "` | ";
+      const size_t at = text.find(key);
+      ASSERT_NE(at, std::string::npos) << title << ": " << option.name;
+      if (option.name == "data_hash") continue;
+      const std::string fallback = text.substr(at + key.size(), text.find(" |", at + key.size()) - at - key.size());
+      EXPECT_TRUE(fallback == option.fallback || fallback == "`" + option.fallback + "`") << option.name << ": " << fallback;
+    }
+  };
+  named("### [calibrate]", describe_options<CalibrateOptions>());
+  named("### [tune]", describe_options<TuneOptions>());
+  for (const char* key : {"method", "tensors", "format", "budget", "quantizer", "formats", "embedding_formats"})
+    EXPECT_NE(section("### [[step]]").find("\n| `" + std::string(key) + "` | "), std::string::npos) << key;
+  const std::string formats = section("## Formats");
+  for (const FormatRow& row : format_rows()) {
+    const size_t at = formats.find("\n| `" + row.name + "` | ");
+    EXPECT_EQ(at == std::string::npos, format_options(row.name).empty()) << row.name;
+    const std::string line = at == std::string::npos ? "" : formats.substr(at, formats.find('\n', at + 1) - at);
+    for (const OptionDescription& option : format_options(row.name)) {
+      // nm_grid refers to grid for what it shares with it.
+      const std::string where = row.name == "nm_grid" ? formats : line;
+      EXPECT_NE(where.find("`" + option.name), std::string::npos) << row.name << ": " << option.name;
+    }
+  }
+  for (const MethodRow& method : method_rows())
+    if (method.stage != Stage::quantize) {
+      EXPECT_NE(page.find(method.name), std::string::npos) << method.name;
+    }
 }
 
 }  // namespace
