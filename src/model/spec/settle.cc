@@ -112,6 +112,8 @@ void settle_output(Model& model, std::optional<bool> tied) {
                         [&](const StoredTensor& tensor) { return tensor.name == name; });
   };
   const auto embedding = at(kEmbedding), output = at(kOutput), none = model.tensors.end();
+  // A member of a stack is there under its own name.
+  if ((embedding == none && model.find(kEmbedding)) || (output == none && model.find(kOutput))) return;
   if (embedding == none && output != none && tied.value_or(true)) {
     output->name = kEmbedding;
     model.notes.push_back("the embedding is not there: that of this model is its output matrix, which is");
