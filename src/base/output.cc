@@ -51,8 +51,9 @@ fs::path output_target(const fs::path& path, bool overwrite) {
   fs::path target = path;
   for (int links = 0; fs::is_symlink(fs::symlink_status(target, error)); ++links) {
     if (links == kMostLinks) refuse(path, "a symbolic link that leads in a circle", "another name");
-    target = folder_of(target) / fs::read_symlink(target, error);
+    // Before it is followed: a stream may lead to a file.
     if (leads_to_stream(target)) refuse(path, "a stream", "outputs are whole files: give a file's name");
+    target = folder_of(target) / fs::read_symlink(target, error);
   }
   if (leads_to_stream(target)) refuse(path, "a stream", "outputs are whole files: give a file's name");
   const fs::file_status status = fs::symlink_status(target, error);

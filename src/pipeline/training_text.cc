@@ -226,9 +226,9 @@ double seconds_per_written_token(const Model& model, const TuneOptions& options)
 TrainingText training_text(const Model& writer, const TuneOptions& options, uint64_t tokens, uint64_t held_out_windows,
                            const Cache& cache, Progress& progress) {
   const auto length = static_cast<uint64_t>(options.context);
-  if (writer.spec.context && length > writer.spec.context)
+  if (writer.spec.context && length > writer.spec.longest_context())
     throw Error(ErrorKind::usage, "training windows are longer than the model's context", "--context",
-                std::to_string(length), std::to_string(writer.spec.context) + " at most");
+                std::to_string(length), std::to_string(writer.spec.longest_context()) + " at most");
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto tokenizer = tokenizer_of(writer);
   const Sources sources = sources_of(*tokenizer, options, tokens, held_out_windows);

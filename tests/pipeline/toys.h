@@ -63,7 +63,7 @@ class StopAfter final : public Progress {
   void end() override {}
   void check_interrupt() override {
     ++asked;
-    if (notes.find(from_) != std::string::npos && left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
+    if ((notes + phases).find(from_) != std::string::npos && left_-- == 0) throw Error(ErrorKind::interrupted, "stopped");
   }
 
   bool stopped() const { return left_ < 0; }
