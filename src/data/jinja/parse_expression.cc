@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "data/jinja/parser.h"
 
@@ -8,11 +9,12 @@ namespace {
 constexpr int kDeepestTree = 200;  // of what evaluation walks down; Python's own limit for brackets
 
 // Operators of one level of precedence.
-const Operator* find_operator(const Token& token, std::initializer_list<std::pair<std::string_view, Operator>> among) {
-  if (token.kind != TokenKind::op) return nullptr;
+std::optional<Operator> find_operator(const Token& token,
+                                      std::initializer_list<std::pair<std::string_view, Operator>> among) {
+  if (token.kind != TokenKind::op) return std::nullopt;
   for (const auto& [text, op] : among)
-    if (token.text == text) return &op;
-  return nullptr;
+    if (token.text == text) return op;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -89,7 +91,7 @@ ExpressionPtr Parser::parse_compare() {
   auto compare = make(Kind::compare, current().line);
   compare = with(std::move(compare), parse_sum());
   for (;;) {
-    if (const Operator* op = find_operator(current(), {{"==", Operator::eq},
+    if (const auto op = find_operator(current(), {{"==", Operator::eq},
                                                        {"!=", Operator::ne},
                                                        {"<", Operator::lt},
                                                        {"<=", Operator::lteq},
@@ -113,7 +115,7 @@ ExpressionPtr Parser::parse_compare() {
 
 ExpressionPtr Parser::parse_sum() {
   ExpressionPtr left = parse_concat();
-  while (const Operator* op = find_operator(current(), {{"+", Operator::add}, {"-", Operator::sub}})) {
+  while (const auto op = find_operator(current(), {{"+", Operator::add}, {"-", Operator::sub}})) {
     const Operator kind = *op;
     const int line = next().line;
     left = binary(std::move(left), kind, parse_concat(), line);
@@ -131,7 +133,7 @@ ExpressionPtr Parser::parse_concat() {
 ExpressionPtr Parser::parse_product() {
   ExpressionPtr left = parse_power();
   while (
-      const Operator* op = find_operator(
+      const auto op = find_operator(
           current(), {{"*", Operator::mul}, {"/", Operator::div}, {"//", Operator::floordiv}, {"%", Operator::mod}})) {
     const Operator kind = *op;
     const int line = next().line;
