@@ -173,6 +173,22 @@ TEST(Run, TheSeedDecides) {
   EXPECT_NE(text("1"), text("2"));
 }
 
+// 1.05, for a file below 5 bits a weight 1.1, and none where a text is continued.
+TEST(Run, ThePenaltyFollowsTheFile) {
+  const auto ids = [](const std::string& model, std::vector<std::string> more) {
+    std::vector<std::string> words = {"run", model, "-p", "Once upon a time", "-n", "60", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return parse_output(call_whit(words))["ids"];
+  };
+  const std::string small = tests + "/data/golden/stories260K-grid3-v1.gguf", chat = "--template", form = "chatml";
+  for (const auto& [model, penalty, other] :
+       {std::tuple{stories, "1.05", "1.1"}, std::tuple{small, "1.1", "1.05"}}) {
+    EXPECT_EQ(ids(model, {chat, form}), ids(model, {chat, form, "--repeat-penalty", penalty})) << model;
+    EXPECT_NE(ids(model, {chat, form}), ids(model, {chat, form, "--repeat-penalty", other})) << model;
+  }
+  EXPECT_EQ(ids(stories, {"--raw"}), ids(stories, {"--raw", "--repeat-penalty", "1"}));
+}
+
 TEST(Run, StopStringsAreNotShown) {
   const Outcome outcome =
       call_whit({"run", stories, "--raw", "-p", "Once upon a time", "-n", "200", "--temp", "0", "--stop", "."});
