@@ -1,5 +1,5 @@
 // What the parts of a job will take, by a few seconds' look at the model's first block. Told before the work starts;
-// good to a factor of two.
+// a rough guess: on a busy machine it was up to three times too long.
 #pragma once
 
 #include <map>
