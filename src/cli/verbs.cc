@@ -206,6 +206,10 @@ int run_program(int argc, const char* const* argv) {
     return fail(Error(ErrorKind::budget, "the system refuses what whit needs", {}, error.what(),
                       "look at the limits on threads, memory and open files (`ulimit -a`)"));
   } catch (const std::exception& error) {
+    const std::string what = error.what();
+    if (what.find("CUDA out of memory") != std::string::npos)  // LibTorch's own words, and a trace behind them
+      return fail(Error(ErrorKind::budget, "the card's memory is full", "--device cuda", what.substr(0, what.find('\n')),
+                        "end what else uses the card, or train with a smaller --batch"));
     return fail(Error(ErrorKind::internal, "an unexpected failure inside whit", {}, error.what(),
                       "this is a bug: please report the command"));
   }
