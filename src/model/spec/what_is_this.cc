@@ -64,6 +64,8 @@ bool is_unfinished(const fs::path& path) {
 // By the first bytes: nullopt for what none of these rows knows. A file of JSON is right for some files of a folder.
 std::optional<Finding> foreign_bytes(std::string_view head) {
   if (head.empty()) return Finding{"the file is empty", "0 bytes", "fetch it again"};
+  // A safetensors file begins with the length of its header, whose bytes may be any program's mark.
+  if (head.size() > 8 && head[8] == '{' && head.substr(4, 4) == std::string_view("\0\0\0\0", 4)) return std::nullopt;
   const auto starts = [&](std::string_view magic) { return head.starts_with(magic); };
   const std::string text = lower(std::string(head.substr(0, 256)));
   const size_t word = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");

@@ -1,6 +1,8 @@
 // What is given in place of a model, and what the message says of it.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "base/error.h"
 #include "model/spec/folder_copy.h"
 #include "model/spec/model.h"
@@ -111,6 +113,22 @@ TEST_F(WhatIsThis, FoldersWithoutAModel) {
     empty();
     for (const char* name : files) file(name, "x");
     expect(path_, words, ErrorKind::io);
+  }
+}
+
+// The length of a header may begin as a pickle (80 02) or a gzip archive (1f 8b 08) does.
+TEST_F(WhatIsThis, ALengthIsNoMark) {
+  const FolderCopy folder("llama_gqa");
+  const std::string kept = read_file(folder.path / "model.safetensors");
+  uint64_t header = 0;
+  std::memcpy(&header, kept.data(), 8);
+  for (const uint64_t length : {uint64_t{0x10280}, uint64_t{0x88b1f}}) {
+    ASSERT_LT(header, length);
+    std::string file(8, '\0');
+    std::memcpy(file.data(), &length, 8);
+    file += kept.substr(8, header) + std::string(length - header, ' ') + kept.substr(8 + header);
+    write_file(folder.path / "model.safetensors", file, true);
+    EXPECT_EQ(load_model(folder.path)->spec.layers, load_model(kData / "llama_gqa")->spec.layers);
   }
 }
 
