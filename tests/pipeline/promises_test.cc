@@ -24,16 +24,7 @@ class Promises : public tests::FolderTest {
     if (std::filesystem::exists(texts)) ::setenv("WHIT_DATA", texts.c_str(), 0);
   }
   CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) const {
-    CompressRequest result;
-    result.model = kData / model;
-    result.output = folder_ / name;
-    result.recipe = preset_recipe(preset);
-    result.recipe.calibrate.data = (folder_ / "text.txt").string();
-    result.recipe.calibrate.tokens = 1024;
-    result.recipe.calibrate.context = 128;
-    result.cache = folder_ / "cache";
-    result.threads = 2;
-    return result;
+    return tests::toy_compression(kData / model, preset, folder_, name);
   }
   static Json run(const CompressRequest& request) {
     SilentProgress silent;

@@ -110,6 +110,21 @@ inline void write_mixed_types(const std::filesystem::path& path) {
   file.commit();
 }
 
+// A preset on `model`, calibrated on the text.txt of `folder`, where output and cache lie too.
+inline CompressRequest toy_compression(const std::filesystem::path& model, const std::string& preset,
+                                       const std::filesystem::path& folder, const std::string& name) {
+  CompressRequest result;
+  result.model = model;
+  result.output = folder / name;
+  result.recipe = preset_recipe(preset);
+  result.recipe.calibrate.data = (folder / "text.txt").string();
+  result.recipe.calibrate.tokens = 1024;
+  result.recipe.calibrate.context = 128;
+  result.cache = folder / "cache";
+  result.threads = 2;
+  return result;
+}
+
 // Training `model` beside `original` on a toy text, in steps of 512 tokens, in one thread.
 inline TuneRequest toy_tuning(const std::filesystem::path& model, const std::filesystem::path& original,
                               const std::filesystem::path& folder, const std::string& name, int64_t tokens) {
