@@ -92,10 +92,12 @@ class NewFolder {
   NewFolder& operator=(const NewFolder&) = delete;
 
   const std::filesystem::path& temporary() const { return temporary_; }
-  // Where a file of that name is written now.
+  // Where a file of that name is written now, in a folder of its own if the name has one.
   std::filesystem::path file(const std::string& name) {
-    remembered_.emplace_back(temporary_ / name);
-    return temporary_ / name;
+    std::filesystem::path path = temporary_ / name;
+    if (std::filesystem::create_directories(path.parent_path())) remembered_.emplace_back(path.parent_path());
+    remembered_.emplace_back(path);
+    return path;
   }
 
   // An older folder keeps its other files; its weights and its tokenizer are replaced, config.json last.
@@ -111,7 +113,7 @@ class NewFolder {
         const std::string name = entry.path().filename().string();
         if (name == "model.safetensors.index.json" || is_tokenizer_file(name) ||
             (name.starts_with("model") && name.ends_with(".safetensors")))
-          std::filesystem::remove(entry.path());
+          std::filesystem::remove_all(entry.path());
       }
       std::vector<std::filesystem::path> files;
       for (const auto& entry : std::filesystem::directory_iterator(temporary_)) files.push_back(entry.path());
@@ -238,8 +240,8 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
   }
   for (const auto& [name, text] : texts) write_file(folder.file(name), text, false);
   std::set<std::string> written;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.temporary()))
-    written.insert(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.temporary()))
+    if (entry.is_regular_file()) written.insert(entry.path().lexically_relative(folder.temporary()).string());
   write_file(folder.file(kFolderChecksums), folder_checksums(folder.temporary(), written), false);
   folder.commit();
   return converted;

@@ -171,6 +171,18 @@ std::string inspect_text(const Model& model) {
   return out + "\n" + text_table(table) + paper_table(model) + "\n" + text_table(tensors);
 }
 
+// The record with what is to be said of the tokenizer too.
+ModelRecord whole_record(const Model& model, const std::string& path) {
+  ModelRecord record = model_record(model, path);
+  try {
+    SilentProgress silent;
+    for (std::string& note : load_tokenizer(model, silent)->notes()) record.notes.push_back(std::move(note));
+  } catch (const Error& error) {
+    record.notes.push_back("tokenizer not usable: " + error.message());
+  }
+  return record;
+}
+
 void print_tokens(const Model& model, const InspectOptions& options, Terminal& terminal) {
   const auto tokenizer = load_tokenizer(model, terminal);
   const std::string text = options.text == "-" ? read_standard_input() : options.text;
@@ -230,7 +242,7 @@ void inspect(const InspectOptions& options, Terminal& terminal) {
   if (options.tokenize)
     print_tokens(*model, options, terminal);
   else if (options.recipe.empty() && options.json)
-    write_json(to_json(model_record(*model, options.model), false));
+    write_json(to_json(whole_record(*model, options.model), false));
   else if (options.recipe.empty())
     write_result(inspect_text(*model));
 }

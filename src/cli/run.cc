@@ -1,5 +1,6 @@
 // whit run: an answer to one prompt, a continuation, or a chat.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "cli/conversation.h"
@@ -15,6 +17,7 @@
 #include "cli/open.h"
 #include "cli/prompt.h"
 #include "cli/verbs.h"
+#include "data/generation.h"
 #include "report/units.h"
 
 namespace whit {
@@ -25,7 +28,8 @@ struct RunOptions {
   ChatChoice chat;
   int64_t limit = 256;
   int64_t context = 0;
-  bool raw = false, json = false, has_prompt = false, has_system = false, has_penalty = false;
+  bool raw = false, json = false, has_prompt = false, has_system = false;
+  std::set<std::string> told;  // options of sampling that were given
   std::vector<std::string> stops;
   SamplerOptions sampler;
   ExecutorChoice executor;
@@ -33,12 +37,34 @@ struct RunOptions {
 
 constexpr uint64_t default_context = 4096;  // or what the model was trained for, if less: bounds the cache
 
-// Answers of every file went round in circles at the default sampling without a penalty, those of small files most
-// (bench/quality/repeats.py, docs/results.md). A text that is continued is left as it is.
-SamplerOptions usual_sampling(const RunOptions& options, const Model& model) {
+constexpr const char* kSamplingOptions[] = {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty"};
+
+// What was asked for; else what the model's files say, else the program's own.
+SamplerOptions usual_sampling(const RunOptions& options, const Model& model, Terminal& terminal) {
   SamplerOptions sampler = options.sampler;
-  if (!options.has_penalty && !options.raw && options.ids.empty())
+  // Answers of every file went round in circles at the default sampling without a penalty, those of small files most
+  // (bench/quality/repeats.py, docs/results.md). A text that is continued is left as it is.
+  if (!options.told.contains("--repeat-penalty") && !options.raw && options.ids.empty())
     sampler.repeat_penalty = file_bits_per_weight(model) < 5 ? 1.1 : 1.05;
+  if (options.told.contains("--temp") && sampler.temperature == 0) return sampler;
+  Sampling said = model.tokenizer_files.empty() ? read_sampling(model.metadata) : read_sampling(model.tokenizer_files);
+  // Where one of the others is asked for, it is to do something.
+  if (said.temperature == 0.0 && !options.told.empty()) said.temperature.reset();
+  std::vector<std::string> followed;
+  const auto follow = [&](const auto& value, auto& target, const char* option, const char* name) {
+    if (!value || options.told.contains(option)) return;
+    target = *value;
+    followed.push_back(fmt::format("{} {:.4g}", name, static_cast<double>(*value)));
+  };
+  follow(said.temperature, sampler.temperature, "--temp", "temperature");
+  if (sampler.temperature != 0) {
+    follow(said.top_k, sampler.top_k, "--top-k", "top-k");
+    follow(said.top_p, sampler.top_p, "--top-p", "top-p");
+    follow(said.min_p, sampler.min_p, "--min-p", "min-p");
+    follow(said.repeat_penalty, sampler.repeat_penalty, "--repeat-penalty", "repeat penalty");
+  }
+  if (!followed.empty())
+    terminal.note(fmt::format("[sampling as the model's files say: {}]", fmt::join(followed, ", ")));
   return sampler;
 }
 
@@ -56,7 +82,7 @@ struct Speaker {
 
   Speaker(const RunOptions& options, Terminal& terminal)
       : model(open_model(options.model, options.executor, terminal)), pool(options.executor.threads),
-        sampler(usual_sampling(options, *model)) {
+        sampler(usual_sampling(options, *model, terminal)) {
     if (options.ids.empty()) tokenizer = load_tokenizer(*model, terminal);
     context = session_context(*model, options.context, default_context);
     scorer = open_scorer(model, pool, options.executor);
@@ -291,7 +317,8 @@ void check(const CLI::App& app, const RunOptions& options) {
 void run(const CLI::App& app, RunOptions& options, Terminal& terminal) {
   options.has_prompt = given(app, "--prompt") || given(app, "--file");
   options.has_system = given(app, "--system");
-  options.has_penalty = given(app, "--repeat-penalty");
+  for (const char* option : kSamplingOptions)
+    if (given(app, option)) options.told.insert(option);
   check(app, options);
   if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file);
   if (!options.ids.empty())

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/names.h"
+#include "data/generation.h"
+#include "data/gguf_chat.h"
 #include "data/pre_tokenizers/json_form.h"
 #include "data/pre_tokenizers/names.h"
 #include "data/tokenizer_parts.h"
@@ -34,8 +36,6 @@ constexpr char kPadding[] = "tokenizer.ggml.padding_token_id";
 constexpr char kAddBos[] = "tokenizer.ggml.add_bos_token";
 constexpr char kAddEos[] = "tokenizer.ggml.add_eos_token";
 constexpr char kAddSpacePrefix[] = "tokenizer.ggml.add_space_prefix";
-constexpr char kChatTemplate[] = "tokenizer.chat_template";    // the default one; .NAME: the others
-constexpr char kChatTemplates[] = "tokenizer.chat_templates";  // string array, names of the others
 // Ours.
 constexpr char kPreTokenizer[] = "tokenizer.whit.pre_tokenizer";    // string, as tokenizer.json has it: see kUnnamed
 constexpr char kIgnoreMerges[] = "tokenizer.whit.ignore_merges";    // bool
@@ -94,6 +94,8 @@ int32_t flags_of(const AddedToken& token) {
          (token.special ? 16 : 0);
 }
 
+}  // namespace
+
 int32_t token_id(const KeyValues& metadata, const char* key) {
   if (!metadata.has(key)) return -1;
   const uint64_t id = metadata.unsigned_integer(key);
@@ -103,6 +105,8 @@ int32_t token_id(const KeyValues& metadata, const char* key) {
     throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", key, std::to_string(id));
   return static_cast<int32_t>(id);
 }
+
+namespace {
 
 std::vector<TokenType> read_types(const KeyValues& metadata, size_t tokens) {
   std::vector<TokenType> types(tokens, TokenType::normal);
@@ -229,21 +233,6 @@ void read_added(const KeyValues& metadata, TokenizerParts& parts) {
   }
 }
 
-// Chat templates, and the special tokens that they read by name.
-void read_chat(const KeyValues& metadata, TokenizerParts& parts) {
-  if (const std::string jinja = metadata.string(kChatTemplate, ""); !jinja.empty()) parts.chat_templates["default"] = jinja;
-  if (const auto* names = metadata.array<std::string>(kChatTemplates))
-    for (const std::string& name : *names)
-      parts.chat_templates[name] = metadata.string(std::string(kChatTemplate) + "." + name);
-  const std::pair<const char*, int32_t> tokens[] = {{"bos_token", parts.bos},
-                                                    {"eos_token", parts.eos},
-                                                    {"unk_token", parts.unknown},
-                                                    {"pad_token", parts.padding}};
-  for (const auto& [name, id] : tokens)
-    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size())
-      parts.special_tokens[name] = parts.tokens[static_cast<size_t>(id)];
-}
-
 }  // namespace
 
 TokenizerParts tokenizer_parts(const KeyValues& metadata) {
@@ -307,6 +296,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
   read_chat(metadata, parts);
+  read_sampling(metadata, &parts.notes);
   return parts;
 }
 
@@ -330,6 +320,7 @@ void leave_out_past(uint64_t rows, TokenizerParts& parts) {
   std::erase_if(parts.added, [&](const AddedToken& token) { return past(token.id); });
   for (int32_t* id : {&parts.unknown, &parts.bos, &parts.eos, &parts.eot, &parts.padding})
     if (past(*id)) *id = -1;
+  std::erase_if(parts.special_tokens, [&](const auto& named) { return id_of_token(parts, named.second) < 0; });
 }
 
 }  // namespace
@@ -388,13 +379,7 @@ KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
   keys.set(kAddEos, !parts.back.empty());
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
                                 parts.space_prefix != SpacePrefix::never_unmarked);
-  std::vector<std::string> named;
-  for (const auto& [name, jinja] : parts.chat_templates) {
-    if (name != "default") named.push_back(name);
-    keys.set(name == "default" ? kChatTemplate : std::string(kChatTemplate) + "." + name, jinja);
-  }
-  if (!named.empty()) keys.set(kChatTemplates, std::move(named));
-
+  write_chat(parts, keys);
   const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));
   if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))

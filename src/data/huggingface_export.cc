@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "data/generation.h"
 #include "data/normalizers/space_marks.h"
 #include "data/pre_tokenizers/json_form.h"
 #include "data/tokenizer_parts.h"
@@ -22,11 +23,23 @@ json replace(const std::string& from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
 
-void add_byte_level(const TokenizerParts& parts, json& top) {
+// The normalizers that bring a text into its Unicode form: one or none.
+json unicode_normalizers(UnicodeForm form) {
   static const std::map<UnicodeForm, const char*> kForms = {
       {UnicodeForm::nfc, "NFC"}, {UnicodeForm::nfd, "NFD"}, {UnicodeForm::nfkc, "NFKC"}, {UnicodeForm::nfkd, "NFKD"}};
-  const auto form = kForms.find(parts.form);
-  top["normalizer"] = form == kForms.end() ? json() : json{{"type", form->second}};
+  json steps = json::array();
+  if (const auto found = kForms.find(form); found != kForms.end())
+    steps.push_back(json::object({{"type", found->second}}));
+  return steps;
+}
+
+json normalizer_of(json steps) {
+  if (steps.empty()) return nullptr;
+  return steps.size() == 1 ? steps[0] : sequence("normalizers", std::move(steps));
+}
+
+void add_byte_level(const TokenizerParts& parts, json& top) {
+  top["normalizer"] = normalizer_of(unicode_normalizers(parts.form));
   std::vector<SplitStep> splits = parts.splits;
   if (parts.space_prefix != SpacePrefix::never)
     splits.insert(splits.begin(), {{}, SplitBehavior::isolated, false, false, true});
@@ -36,16 +49,17 @@ void add_byte_level(const TokenizerParts& parts, json& top) {
 
 void add_sentencepiece(const TokenizerParts& parts, json& top) {
   const std::string mark(kSpaceMark);
-  top["normalizer"] = top["pre_tokenizer"] = nullptr;
-  if (parts.space_prefix == SpacePrefix::always)
-    top["normalizer"] =
-        sequence("normalizers", json::array({{{"type", "Prepend"}, {"prepend", mark}}, replace(" ", mark)}));
-  else if (parts.space_prefix == SpacePrefix::never)
-    top["normalizer"] = replace(" ", mark);
-  else
+  json normalizers = unicode_normalizers(parts.form);
+  if (parts.space_prefix == SpacePrefix::always) normalizers.push_back({{"type", "Prepend"}, {"prepend", mark}});
+  if (!marks_late(parts.space_prefix)) normalizers.push_back(replace(" ", mark));
+  top["normalizer"] = normalizer_of(std::move(normalizers));
+  top["pre_tokenizer"] = nullptr;
+  if (marks_late(parts.space_prefix))
     top["pre_tokenizer"] = {{"type", "Metaspace"},
                             {"replacement", mark},
-                            {"prepend_scheme", parts.space_prefix == SpacePrefix::first_unmarked ? "first" : "always"},
+                            {"prepend_scheme", parts.space_prefix == SpacePrefix::first_unmarked   ? "first"
+                                               : parts.space_prefix == SpacePrefix::never_unmarked ? "never"
+                                                                                                   : "always"},
                             {"split", false}};
   json decoders = json::array({replace(mark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   if (parts.strip_first_space) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
@@ -144,8 +158,9 @@ json added_tokens_of(const TokenizerParts& parts) {
 }  // namespace
 
 bool is_tokenizer_file(std::string_view name) noexcept {
-  constexpr std::string_view kNames[] = {"tokenizer.json",    "tokenizer_config.json",  "special_tokens_map.json",
-                                         "added_tokens.json", "generation_config.json", "chat_template.jinja"};
+  constexpr std::string_view kNames[] = {
+      "tokenizer.json",         "tokenizer_config.json", "special_tokens_map.json",  "added_tokens.json",
+      "generation_config.json", "chat_template.jinja",   "additional_chat_templates"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -161,10 +176,13 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   top["model"] = model_of(parts);
 
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
-  const std::pair<const char*, int32_t> named[] = {
-      {"bos_token", parts.bos}, {"eos_token", parts.eos}, {"unk_token", parts.unknown}, {"pad_token", parts.padding}};
-  for (const auto& [key, id] : named)
-    if (id >= 0 && static_cast<size_t>(id) < parts.tokens.size()) config[key] = parts.tokens[static_cast<size_t>(id)];
+  // transformers knows these names; others come in a table of their own.
+  constexpr std::string_view kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                         "pad_token", "cls_token", "mask_token"};
+  for (const auto& [name, token] : parts.special_tokens)
+    (std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ? config
+                                                                               : config["extra_special_tokens"])[name] =
+        token;
   if (parts.chat_templates.size() == 1 && parts.chat_templates.contains("default")) {
     config["chat_template"] = parts.chat_templates.at("default");
   } else if (!parts.chat_templates.empty()) {
@@ -172,10 +190,14 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
       config["chat_template"].push_back({{"name", name}, {"template", jinja}});
   }
   const auto text = [](const json& value) { return value.dump(1, ' ', false, json::error_handler_t::replace) + "\n"; };
-  json generation = {{"eos_token_id", all_ends(parts)}};
+  std::vector<int32_t> ends = all_ends(parts);
+  // EOS is the first where no token is named so.
+  std::stable_partition(ends.begin(), ends.end(), [&](int32_t id) { return id == parts.eos; });
+  json generation = {{"eos_token_id", ends}};
   if (parts.bos >= 0) generation["bos_token_id"] = parts.bos;
   if (parts.padding >= 0) generation["pad_token_id"] = parts.padding;
   if (!parts.stop_strings.empty()) generation["stop_strings"] = parts.stop_strings;
+  write_sampling(read_sampling(metadata), generation);
   return {{"tokenizer.json", text(top)},
           {"tokenizer_config.json", text(config)},
           {"generation_config.json", text(generation)}};

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/names.h"
+#include "data/generation.h"
 #include "data/huggingface_tokens.h"
 #include "data/normalizers/space_marks.h"
 #include "data/pre_tokenizers/json_form.h"
@@ -238,8 +239,19 @@ void read_template(const json& step, TokenizerParts& parts) {
 
 void read_post_processor(const json& top, TokenizerParts& parts) {
   const json& post = member(top, "post_processor");
+  const auto put = [](const json& step, const char* key, std::vector<int32_t>& ids) {
+    const json& token = member(step, key);  // its text and its id
+    const std::string where = std::string("tokenizer.json: post_processor.") + key;
+    if (!token.is_array() || token.size() != 2) refuse("a token and its id are wanted", where, token);
+    ids.push_back(id_of(token[1], where));
+  };
   for (const json& step : steps_of(post, "processors", "tokenizer.json: post_processor")) {
     if (is_type(step, "ByteLevel")) continue;  // touches offsets only
+    if (is_type(step, "BertProcessing") || is_type(step, "RobertaProcessing")) {
+      put(step, "cls", parts.front);
+      put(step, "sep", parts.back);
+      continue;
+    }
     if (!is_type(step, "TemplateProcessing"))
       refuse("the tokenizer's post-processor is not a known one", "tokenizer.json: post_processor", step);
     read_template(step, parts);
@@ -300,6 +312,7 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
   const auto config = files.find("tokenizer_config.json");
   parts.chat_templates =
       chat_templates_in(config == files.end() ? json() : parse_json(config->second, config->first), files);
+  read_sampling(files, &parts.notes);
   if (std::string note = class_disagrees(top, files, parts); !note.empty()) parts.notes.push_back(std::move(note));
   return parts;
 }

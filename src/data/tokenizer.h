@@ -46,14 +46,14 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const KeyValues& metadata);
 // From the texts of tokenizer.json, tokenizer_config.json, ... of a folder. A step or a part of a pattern that is not
 // read is ErrorKind::input that names it.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::map<std::string, std::string>& files);
-// The tokenizer.* keys that a GGUF file needs to get the same tokenizer; `rows` = embedding rows: [PADi] fills up, and
+// The keys that a GGUF file needs to get the same tokenizer, and how answers are drawn (generation.h); `rows` = embedding rows: [PADi] fills up, and
 // tokens without a row are left out, which `notes` says beside the tokenizer's own.
 KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, uint64_t rows,
                              std::vector<std::string>* notes = nullptr);
 // The other way: the texts of tokenizer.json, tokenizer_config.json (with the chat template) and
 // generation_config.json for the tokenizer of GGUF metadata. Fillers ([PADi]) are left out.
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata);
-// Is this a file of a folder that says something of its tokenizer (config.json aside)?
+// Is this a file of a folder, or the folder in it, that says something of its tokenizer (config.json aside)?
 bool is_tokenizer_file(std::string_view name) noexcept;
 
 // Holds back the bytes of an incomplete UTF-8 sequence between pieces.

@@ -29,7 +29,8 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const std::filesystem::path& pat
   if (std::filesystem::is_directory(path)) {
     std::map<std::string, std::string> files;
     for (const auto& entry : std::filesystem::directory_iterator(path))
-      if (const std::string name = entry.path().filename().string(); is_tokenizer_file(name) || name == "config.json")
+      if (const std::string name = entry.path().filename().string();
+          (entry.is_regular_file() && is_tokenizer_file(name)) || name == "config.json")
         files[name] = read_file(entry.path());
     const auto tokenizer = make_tokenizer(files);
     if (way.empty()) return tokenizer;

@@ -11,8 +11,10 @@ namespace whit {
 namespace {
 
 constexpr uint64_t kLargest = 16 << 20;
+constexpr std::string_view kTemplates = "additional_chat_templates/";  // the one folder in a folder
 constexpr const char* kHint =
-    "the folder is damaged: make or fetch it again (--no-verify reads it all the same; without whit.json nothing is checked)";
+    "the folder is damaged: make or fetch it again (--no-verify reads it all the same; without whit.json nothing is "
+    "checked)";
 
 std::string checksum(const std::filesystem::path& file) {
   return fmt::format("{:016x}", xxh3_64(MappedFile::open(file)->bytes()));
@@ -37,7 +39,9 @@ bool verify_folder(const std::filesystem::path& folder) {
     refuse("this is no table of checksums that is read here");
   if (!json.contains("files") || !json["files"].is_object()) refuse("the table of checksums has no files");
   for (const auto& [name, sum] : json["files"].items()) {
-    if (name.empty() || name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || !sum.is_string())
+    std::string_view bare = name;
+    if (bare.starts_with(kTemplates)) bare.remove_prefix(kTemplates.size());
+    if (bare.empty() || bare.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || !sum.is_string())
       refuse("the table of checksums names a file that cannot be");
     const std::filesystem::path file = folder / name;
     if (!std::filesystem::is_regular_file(file))
