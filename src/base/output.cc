@@ -19,6 +19,13 @@ constexpr size_t kOwnEnding = 16;  // .tmp-PID, .journal
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
+std::string small_ending(const fs::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return ending;
+}
+
 const char* kind_of(fs::file_type type) {
   switch (type) {
     case fs::file_type::directory:
@@ -90,11 +97,17 @@ void check_output(const fs::path& output, bool overwrite, std::span<const fs::pa
   output_target(output, overwrite);
 }
 
-bool is_gguf_name(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return ending == ".gguf";
+void check_gguf_output(const fs::path& output, bool overwrite, std::span<const fs::path> inputs) {
+  refuse_foreign_ending(output, "NAME.gguf: a GGUF is written; whit convert makes a folder of it");
+  check_output(output, overwrite, inputs);
 }
+
+void refuse_foreign_ending(const fs::path& output, const std::string& hint) {
+  const std::string ending = small_ending(output);
+  for (const char* other : {".safetensors", ".bin", ".pt", ".pth", ".onnx", ".ggml", ".json"})
+    if (ending == other) throw Error(ErrorKind::usage, "such a file is not written", "output", output.string(), hint);
+}
+
+bool is_gguf_name(const fs::path& path) { return small_ending(path) == ".gguf"; }
 
 }  // namespace whit

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace whit {
 
@@ -17,6 +18,13 @@ void check_not_an_input(const std::filesystem::path& output, std::span<const std
 
 // Both.
 void check_output(const std::filesystem::path& output, bool overwrite, std::span<const std::filesystem::path> inputs);
+
+// Both, for a GGUF file of that name: ErrorKind::usage for an ending of other programs' files.
+void check_gguf_output(const std::filesystem::path& output, bool overwrite,
+                       std::span<const std::filesystem::path> inputs);
+
+// ErrorKind::usage for a name that ends as files of weights do which are not written alone: .safetensors, .bin ...
+void refuse_foreign_ending(const std::filesystem::path& output, const std::string& hint);
 
 // Whether a name ends in .gguf, in small or large letters.
 bool is_gguf_name(const std::filesystem::path& path);

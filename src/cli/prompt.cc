@@ -1,16 +1,25 @@
 #include "cli/prompt.h"
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "base/names.h"
+#include "cli/named_file.h"
 #include "cli/open.h"
 #include "data/text.h"
 
 namespace whit {
 
-std::string read_prompt(const std::string& text, const std::string& file) {
+std::string read_prompt(const std::string& text, const std::string& file, Terminal& terminal) {
   const std::string source = file.empty() ? text : file;
-  if (source != "-" && file.empty()) return text;
-  std::string prompt = source == "-" ? checked_text(read_standard_input(), "standard input") : read_text(source);
+  if (source != "-" && file.empty()) {
+    std::error_code none;
+    if (std::filesystem::is_regular_file(text, none))
+      terminal.note("the prompt is the name of a file, and is read as it stands; -f " + text + " reads the file");
+    return text;
+  }
+  std::string prompt =
+      source == "-" ? checked_text(read_standard_input(), "standard input") : read_text_of("--file", source, terminal);
   if (prompt.ends_with('\n')) prompt.pop_back();
   return prompt;
 }

@@ -9,7 +9,7 @@ namespace whit {
 
 // The prompt of -p (`text`; "-" is standard input) or of -f (`file`; "-" likewise). What is read loses one newline at
 // its end, which editors and `echo` put there. ErrorKind::input for what is no text.
-std::string read_prompt(const std::string& text, const std::string& file);
+std::string read_prompt(const std::string& text, const std::string& file, Terminal& terminal);
 
 // A line of a chat.
 enum class ChatLine { message, empty, leave, reset, other };

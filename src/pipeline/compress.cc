@@ -43,7 +43,8 @@ class Job {
     set_torch_threads(pool_.threads());
     measures_ = allocates();
     recipe_.calibrate.context =
-        window_tokens(*model_, recipe_.calibrate.context, CalibrateOptions{}.context, "calibrate: context", progress_);
+        window_tokens(*model_, recipe_.calibrate.context, request.context_given ? 0 : CalibrateOptions{}.context,
+                      "calibrate: context", progress_);
     if (tune_step(recipe_) || request.minutes > 0)
       recipe_.tune.context =
           window_tokens(*model_, recipe_.tune.context, TuneOptions{}.context, "tune: context", progress_);
@@ -73,7 +74,10 @@ class Job {
     const Step* tuning = tune_step(recipe_);
     const auto reconstructor = make_block_trainer();
     const bool statistics = plan.needs_statistics();
-    if (statistics || reconstructor) draw_windows();
+    // What the original must write first takes minutes: a dry run knows how much it is, not what it says.
+    drawn_later_ = request_.dry_run && (statistics || reconstructor) &&
+                   calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0;
+    if ((statistics || reconstructor) && !drawn_later_) draw_windows();
     settle_data();
     std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
@@ -152,7 +156,8 @@ class Job {
     } else {
       Plan plan = make_plan(*model_, recipe_);
       if (!needs_layerwise(plan))
-        throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
+        throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to measure beforehand",
+                    "whit calibrate", {}, "whit compress makes the file at once, without it");
       draw_windows();
       resolve_layerwise({*model_, text_.windows, cache_, pool_, progress_}, plan);
       result["probes"] = Json::object();
@@ -411,7 +416,7 @@ class Job {
     options.data = nameless(options.data);
     if (!text_.windows.windows.empty())
       options.data_hash = text_.windows.hash;
-    else if (allocates())
+    else if (allocates() || drawn_later_)
       options.data_hash = std::string(32, 'f');  // will be drawn
     return options;
   }
@@ -430,6 +435,7 @@ class Job {
   CalibrationText text_;
   TokenWindows check_windows_;  // empty: nothing is checked
   Json probes_;
+  bool drawn_later_ = false;
   bool measures_ = false;  // sensitivities of the original, which take memory
 };
 

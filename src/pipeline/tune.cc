@@ -288,7 +288,11 @@ Json tune(const TuneRequest& request, Progress& progress) {
   }
   TuneOptions options = request.options;
   for (const Model* reader : {model.get(), original ? original.get() : model.get()})
-    options.context = window_tokens(*reader, options.context, TuneOptions{}.context, "--context", progress);
+    options.context = window_tokens(*reader, options.context, request.context_given ? 0 : TuneOptions{}.context, "--context",
+                                    progress);
+  if (options.batch % options.context != 0)
+    progress.note(fmt::format("steps of {} tokens, not {}: whole windows of {}", settled(options).batch, options.batch,
+                              options.context));
   const uint64_t promised = baseline + tune_bytes(*model, plan, original != nullptr, options);
   const OutputFrame frame(*model, progress);
   // The formats stay, and with them the bytes of all that is trained; the manifest tells of it.
