@@ -32,14 +32,14 @@ struct ConvertVerb {
 
 // A folder where nothing says that a file is meant.
 bool writes_gguf(const std::filesystem::path& output) {
-  refuse_foreign_ending(output, "NAME.gguf for a GGUF, the name of a folder for safetensors and config.json");
+  refuse_foreign_name(output, "NAME.gguf for a GGUF, the name of a folder for safetensors and config.json");
   return is_gguf_name(output);
 }
 
 void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   ConvertOptions& options = verb.options;
   const bool gguf = writes_gguf(options.output);
-  check_not_an_input(options.output, std::span(&verb.model, 1));
+  check_not_an_input(options.output, std::span(&verb.model, 1), !gguf);
   if (gguf && options.shards == 1 && verb.shard_size.empty()) output_target(options.output, options.force);
   if (!verb.shard_size.empty()) {
     if (given(app, "--shards"))

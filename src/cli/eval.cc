@@ -216,9 +216,6 @@ void eval(const CLI::App& app, const EvalOptions& options, Terminal& terminal) {
                 fmt::format("{} models", options.models.size()),
                 "whit eval MODEL --ids FILE --dump-logits OUT.safetensors");
   const std::filesystem::path inputs[] = {options.models.front(), options.ids};
-  if (is_gguf_name(options.dump_logits))
-    throw Error(ErrorKind::usage, "logits are written as safetensors", "--dump-logits", options.dump_logits,
-                "--dump-logits OUT.safetensors");
   check_output(options.dump_logits, options.force, inputs);
   dump_logits(options, terminal);
 }

@@ -153,6 +153,8 @@ Results gather(const CLI::App& app, const ReportOptions& options, Terminal& term
 void report(const CLI::App& app, const ReportOptions& options, Terminal& terminal) {
   const Results results = gather(app, options, terminal);
   const std::filesystem::path folder = options.output;
+  if (folder == "-")
+    throw Error(ErrorKind::io, "a report is a folder of files", "--output", "standard output", "-o FOLDER");
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed)

@@ -136,7 +136,11 @@ void check_rest(const CLI::App& app, const std::string& verb) {
 int fail(const Error& error) {
   std::fflush(stdout);
   const bool stopped = error.kind() == ErrorKind::interrupted && stop_signal() != 0;
-  if (!stopped || stop_signal() != SIGPIPE) say(std::string("error: ") + error.what() + "\n");
+  std::string text = error.what();
+  // Below the verbs nobody knows by what: "stopped while reading".
+  const std::string by = stop_text();
+  if (stopped && text.starts_with("stopped") && !text.starts_with(by)) text.replace(0, 7, by);
+  if (!stopped || stop_signal() != SIGPIPE) say("error: " + text + "\n");
   return stopped ? 128 + stop_signal() : error.exit_code();
 }
 

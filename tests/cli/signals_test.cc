@@ -122,19 +122,39 @@ TEST_F(Signals, ALimitOnMemoryIsAnError) {
 #endif
 
 TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
+  struct Case {
+    std::string name, command;
+    int code;
+    Outcome outcome;
+  };
+  std::vector<Case> cases;
   for (const auto& [name, code] : {std::pair{"TERM", 143}, std::pair{"HUP", 129}, std::pair{"INT", 130}}) {
-    // Waiting for a line, and waiting for a pipe that nobody writes to.
-    for (const std::string& command :
-         {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
-      // In a chat the first Ctrl-C only asks for another.
-      if (std::string(name) == "INT" && command.starts_with("run")) continue;
-      const Outcome outcome = call_shell("mkfifo waiting; sleep 60 > waiting & open=$!\nset -m; whit " + command +
-                                             " & pid=$!; sleep 1.5; kill -" + name +
-                                             " $pid\ncode=0; wait $pid || code=$?; kill $open; rm waiting; exit $code",
-                                         folder.path());
-      EXPECT_EQ(outcome.code, code) << name << " " << command << outcome.error;
-      EXPECT_EQ(outcome.error.find("unexpected"), std::string::npos) << outcome.error;
-    }
+    // Waiting for a line, and waiting for a pipe that nobody writes to. In a chat the first Ctrl-C only asks for another.
+    if (std::string(name) != "INT")
+      cases.push_back({name, "run '" + stories + "' --template chatml < waiting", code, {}});
+    cases.push_back({name, "eval '" + stories + "' --text waiting", code, {}});
+  }
+  // All at once: they do nothing but wait.
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const fs::path own = folder.path() / std::to_string(i);
+    fs::create_directory(own);
+    threads.emplace_back([&one = cases[i], own] {
+      one.outcome = call_shell("mkfifo waiting; sleep 60 > waiting & open=$!\nset -m; whit " + one.command +
+                                   " & pid=$!; sleep 2.5; kill -" + one.name +
+                                   " $pid\ncode=0; wait $pid || code=$?; kill $open; exit $code",
+                               own);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Case& one : cases) {
+    EXPECT_EQ(one.outcome.code, one.code) << one.name << " " << one.command << one.outcome.error;
+    EXPECT_EQ(one.outcome.error.find("unexpected"), std::string::npos) << one.outcome.error;
+    EXPECT_NE(one.outcome.error.find(one.code == 130   ? "Ctrl-C"
+                                     : one.code == 143 ? "SIGTERM"
+                                                       : "SIGHUP"),
+              std::string::npos)
+        << one.outcome.error;
   }
 }
 

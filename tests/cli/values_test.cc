@@ -170,8 +170,17 @@ TEST_F(Values, NamesOfOutputs) {
     expect({"convert", model, name}, 2, "NAME.gguf");
     EXPECT_FALSE(fs::exists(name));
   }
-  const std::string ids = folder.file("ids.json", "[1, 2]");
-  expect({"eval", model, "--ids", ids, "--dump-logits", out}, 2, "OUT.safetensors");
+  const std::string ids = folder.file("ids.json", "[1, 2]"), input = (folder.path() / "input").string();
+  fs::copy(tests + "/data/llama_gqa", input);
+  expect({"compress", model, "--preset", "copy-f16", "-o", "-"}, 5, "standard output");
+  expect({"convert", model, "-"}, 5, "standard output");
+  expect({"eval", model, "--ids", ids, "--dump-logits", "-"}, 5, "standard output");
+  expect({"report", "--model", model, "-o", "-"}, 5, "standard output");
+  // A file that is not there yet would change what the folder is.
+  for (const std::string name : {"tokenizer.model", "added_tokens.json", "new.txt"})
+    expect({"eval", input, "--ids", ids, "--dump-logits", input + "/" + name}, 2, "a file of the input");
+  EXPECT_EQ(call_whit({"convert", input, input + "/new.gguf"}).code, 0);
+  EXPECT_EQ(call_whit({"convert", input, input + "/new"}).code, 0);
 }
 
 TEST_F(Values, OfCalibrationThatIsNotRead) {
