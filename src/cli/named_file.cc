@@ -66,7 +66,9 @@ void reading_file(const std::string& option, const std::string& name, const std:
     std::error_code none;
     const std::string wants = option + " takes " + wanted;
     std::string hint;
-    if (name.find("://") != std::string::npos) {
+    if (name == "-") {
+      hint = "standard input is called /dev/stdin here";
+    } else if (name.find("://") != std::string::npos) {
       hint = "this is an address: fetch it first and give the file";
     } else if (!fs::exists(name, none) && error.kind() == ErrorKind::io) {
       hint = absent.empty() ? "check the path: " + wants : absent;
@@ -111,6 +113,8 @@ std::string read_text_of(const std::string& option, const std::string& name, Pro
     absent = option == "--file" ? "a prompt is given with -p: -p \"" + name + "\""
                                 : option + " takes the name of a file, not a text; - reads standard input";
   reading_file(option, name, "a plain text (UTF-8)", absent, [&] { text = read_text(name); });
+  if (text.starts_with(kByteOrderMark)) progress.note(name + " begins with a byte order mark, which is read as text");
+  if (text.find("\r\n") != std::string::npos) progress.note(name + " has lines that end in CR LF: both are read as text");
   if (is_web_page(text)) progress.note(name + " is a web page (HTML): its tags are read as text");
   return text;
 }

@@ -15,6 +15,9 @@ namespace whit {
 void reading_file(const std::string& option, const std::string& name, const std::string& wanted,
                   const std::string& absent, const std::function<void()>& read);
 
+// What some editors put before UTF-8.
+inline constexpr const char* kByteOrderMark = "\xef\xbb\xbf";
+
 // A value of --data with standard input by its name as a file, which is read once and kept. ErrorKind::usage for one
 // that cannot be.
 std::string named_data(const std::string& data);

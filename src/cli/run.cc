@@ -294,6 +294,8 @@ void run(const CLI::App& app, RunOptions& options, Terminal& terminal) {
   options.has_system = given(app, "--system");
   options.has_penalty = given(app, "--repeat-penalty");
   check(app, options);
+  check_utf8(options.system, "--system");
+  for (const std::string& stop : options.stops) check_utf8(stop, "--stop");
   if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file, terminal);
   if (!options.ids.empty())
     answer_ids(options, terminal);

@@ -121,6 +121,7 @@ TrainingPace training_pace(const TuneJob& job, bool rough) {
   if (learning_device() == "cpu") kept.emplace();
   TrainingPace pace;
   pace.step = training.probe() * batch / options.batch;
+  job.progress.check_interrupt();
   // A step goes forward twice and backward once where a look goes forward.
   pace.look = rough
                   ? pace.step / 3 *
