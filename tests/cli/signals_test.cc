@@ -111,6 +111,22 @@ TEST_F(Signals, ALimitOnFileSizesIsAnError) {
   }
 }
 
+// A folder cannot be looked into then, and goes all the same.
+TEST_F(Signals, ALimitOnOpenFilesLeavesNothing) {
+  size_t refused = 0;
+  for (int limit = 4; limit < 12; ++limit) {
+    const Outcome outcome = call_shell(
+        "ulimit -n " + std::to_string(limit) + "; exec whit convert '" + stories + "' out", folder.path());
+    if (outcome.code == 0) break;
+    if (outcome.error.find("loading shared libraries") != std::string::npos) continue;  // not yet the program itself
+    ++refused;
+    EXPECT_EQ(outcome.code, 5) << outcome.error;
+    EXPECT_NE(outcome.error.find("ulimit -n"), std::string::npos) << outcome.error;
+    EXPECT_EQ(entries(folder.path()), 0u) << outcome.error;
+  }
+  EXPECT_GT(refused, 0u);
+}
+
 #ifndef __SANITIZE_ADDRESS__  // which takes terabytes of addresses
 TEST_F(Signals, ALimitOnMemoryIsAnError) {
   const Outcome outcome =
