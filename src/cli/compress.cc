@@ -291,6 +291,9 @@ VerbBody declare_compress(CLI::App& app) {
     else if (!tuning && o->request.minutes > 0 && !allocate_step(o->request.recipe))
       throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
                   "a distill step, or --fit; blocks learn until their held-out error no longer falls");
+    else if (!tuning && o->request.recipe.tune_given && o->request.minutes == 0)
+      throw Error(ErrorKind::usage, "this recipe trains only in a time that is given, and its [tune] would do nothing",
+                  o->recipe, "no --minutes", "--minutes 30, or leave the table out");
     Json result;
     try {
       result = compress(o->request, terminal);

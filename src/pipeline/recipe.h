@@ -53,6 +53,7 @@ struct Step {
 struct Recipe {
   CalibrateOptions calibrate;
   TuneOptions tune;  // [tune]: for a tune step
+  bool tune_given = false;
   std::vector<Step> steps;
 };
 

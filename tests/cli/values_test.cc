@@ -187,6 +187,9 @@ TEST_F(Values, OfCalibrationThatIsNotRead) {
   expect(
       {"compress", model, "--preset", "rtn-3", "--seed", "4", "--cache", folder.path() / "c", "-o", out, "--dry-run"},
       0, "without effect are --seed, --cache");
+  std::string fit = read_all(fs::path(WHIT_SOURCE_DIR) / "recipes/fit.toml");
+  const std::string tuned = folder.file("tuned.toml", fit + "\n[tune]\ncontext = 64\n");
+  expect({"compress", model, "--fit", "200kB", "--recipe", tuned, "-o", out, "--dry-run"}, 2, "its [tune] would do nothing");
   expect({"calibrate", model, "--preset", "rtn-3"}, 2, "whit compress makes the file at once");
   // The usual window is clipped to what the model has; one that was asked for is not.
   const std::string shorter = (folder.path() / "shorter").string();
