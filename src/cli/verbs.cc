@@ -1,18 +1,22 @@
 #include "cli/verbs.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <new>
 #include <set>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "cli/meanings.h"
 
 namespace whit {
@@ -133,6 +137,21 @@ void check_rest(const CLI::App& app, const std::string& verb) {
   }
 }
 
+// Under a limit on addresses OpenBLAS waits for ever for buffers of its threads that it does not get.
+void check_address_space(const Verb& verb) {
+  rlimit limit{};
+  if (!verb.learning || verb.name == "methods" || ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return;
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const uint64_t used = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  // Its buffers, the stacks and malloc's arenas of a thread; what a small model takes beside them.
+  const uint64_t wanted = used + (uint64_t{512} << 20) + (uint64_t{128} << 20) * static_cast<uint64_t>(available_cores());
+  if (limit.rlim_cur < wanted)
+    throw Error(ErrorKind::budget, "the limit on memory is too small to learn under", "ulimit -v",
+                fmt::format("{} KiB", limit.rlim_cur / 1024), fmt::format("ulimit -v {}, or more", wanted / 1024 + 1));
+}
+
 int fail(const Error& error) {
   std::fflush(stdout);
   const bool stopped = error.kind() == ErrorKind::interrupted && stop_signal() != 0;
@@ -166,6 +185,7 @@ void run_verb_of(const std::vector<std::string>& arguments) {
   }
   check_rest(app, verb.name);
   check_values(app, verb.name);
+  check_address_space(verb);
   Terminal terminal(quiet);
   body(terminal);
 }

@@ -133,6 +133,13 @@ TEST_F(Signals, ALimitOnMemoryIsAnError) {
       call_shell("ulimit -v 3000000; exec whit convert '" + stories + "' out.gguf --threads 1024", folder.path());
   EXPECT_EQ(outcome.code, 4) << outcome.error;
   EXPECT_NE(outcome.error.find("no more threads"), std::string::npos) << outcome.error;
+#ifdef WHIT_LEARN
+  // Where the libraries would wait for ever.
+  const Outcome learning = call_shell(
+      "ulimit -v 1048576; exec timeout 20 whit compress '" + stories + "' --preset rtn-3 -o out.gguf", folder.path());
+  EXPECT_EQ(learning.code, 4) << learning.error;
+  EXPECT_NE(learning.error.find("ulimit -v"), std::string::npos) << learning.error;
+#endif
   EXPECT_EQ(entries(folder.path()), 0u);
 }
 #endif
