@@ -35,9 +35,9 @@ constexpr int kThoroughTokens = 32768;
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
   app.add_option("--data", o.data,
-                 fmt::format("calibrate on: a plain text file (- is standard input), novels (those that set-up installed), "
-                             "self (the original writes it) or self+FILE (default: {})",
-                             kUsualText));
+                 "calibrate on: a plain text file (- is standard input), novels (those that set-up installed; the quick "
+                 "choice), self (the original writes it), self+FILE, or auto (default): self+novels for a model with a "
+                 "chat template, else novels");
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on: 32k, 1000000 (default 8192)");
   app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->transform(whole_number(2, 1 << 20));
   app.add_option("--seed", o.seed, "draws the windows (default 0)")->transform(whole_number(0));
@@ -81,10 +81,11 @@ Recipe recipe_of(CompressOptions& o) {
       if (data == "self+text") data = "self+" + o.data;
     };
     name(recipe.tune.data);
-    if (recipe.calibrate.data_hash.empty() || recipe.calibrate.data == "novels")
-      recipe.calibrate.data = o.data;
+    std::string& calibrated = recipe.calibrate.data;
+    if (!recipe.calibrate.data_hash.empty() && (calibrated == "text" || calibrated == "self+text"))
+      name(calibrated);
     else
-      name(recipe.calibrate.data);
+      calibrated = o.data;
   }
   if (o.thorough) recipe.calibrate.tokens = kThoroughTokens;
   if (!o.tokens.empty()) read_options(recipe.calibrate, Json{{"tokens", parse_count(o.tokens, "--calibration-tokens")}}, "--calibration-tokens");

@@ -95,18 +95,18 @@ std::string named_data(const std::string& data) {
 
 std::string data_file(const std::string& data) {
   const std::string name = data.starts_with("self+") ? data.substr(5) : data;
-  return name == "self" || name == "novels" ? "" : name;
+  return name == "self" || name == "novels" || name == "auto" ? "" : name;
 }
 
 std::string read_text_of(const std::string& option, const std::string& name, Progress& progress) {
   std::string text;
   const std::string word = small_letters(name);
-  const bool of_data = word == "novels" || word == "self" || word.starts_with("self+");
+  const bool of_data = word == "novels" || word == "self" || word == "auto" || word.starts_with("self+");
   std::string absent;
   if (option == "--data" && of_data)
     absent = "in small letters: --data " + word;
   else if (option == "--data" && word.find("novels") != std::string::npos)
-    absent = "a plain text file, novels, self or self+FILE";
+    absent = "a plain text file, novels, self, self+FILE or auto";
   else if (option == "--text" && of_data)
     absent = "that is a text of --data; without --text the Jargon File is read";
   else if (name.find(' ') != std::string::npos)

@@ -42,6 +42,7 @@ class Job {
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
     measures_ = allocates();
+    recipe_.calibrate.data = settled_text(frame_.metadata(), recipe_.calibrate.data);
     recipe_.calibrate.context =
         window_tokens(*model_, recipe_.calibrate.context, request.context_given ? 0 : CalibrateOptions{}.context,
                       "calibrate: context", progress_);
@@ -135,7 +136,7 @@ class Job {
     result["file_bytes"] = written;
     result["seconds"] = seconds();
     if (!check_windows_.windows.empty())
-      result["check"] = check_output(*model_, request_.output, check_windows_, pool_, progress_);
+      result["check"] = check_output(*model_, request_.output, check_windows_, tuning != nullptr, pool_, progress_);
     result["peak_bytes"] = memory_.peak();
     result["resident_peak_bytes"] = memory_use().resident_peak;
     if (learning_device() != "cpu") result["device_peak_bytes"] = device_peak_bytes();
@@ -305,14 +306,19 @@ class Job {
       phases.insert(phases.end(), training.begin(), training.end());
     }
     phases.push_back({"write", 0});
-    if (!check_windows_.windows.empty())
+    if (check_windows_.windows.empty()) return phases;
+    if (tune_step(chosen.recipe) && learning_device() != "cpu")
+      phases.push_back({"evaluating", 0});  // of seconds, on the card
+    else
       expect("check",
              [&](const Estimate& e) { return e.check(check_windows_.windows.size() * check_windows_.context); });
     return phases;
   }
 
-  void add_text_phase(std::vector<Phase>& phases) const {
+  void add_text_phase(std::vector<Phase>& phases) {
     if (const uint64_t tokens = calibration_tokens_to_write(*model_, recipe_.calibrate, cache_)) {
+      if (request_.recipe.calibrate.data == kUsualText)
+        progress_.note("the model has a chat template, so it writes half of what it is calibrated on (--data novels is quicker)");
       TuneOptions text;
       text.context = recipe_.calibrate.context;
       phases.push_back({"writing text", static_cast<double>(tokens) * seconds_per_written_token(*model_, text)});
@@ -320,7 +326,7 @@ class Job {
   }
 
   // What is measured once a model, before the formats can be chosen.
-  std::vector<Phase> measuring_phases(const Plan& plan, const Estimate& estimate) const {
+  std::vector<Phase> measuring_phases(const Plan& plan, const Estimate& estimate) {
     std::vector<Phase> phases;
     add_text_phase(phases);
     if (const Step* step = allocate_step())
