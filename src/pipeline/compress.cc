@@ -76,9 +76,9 @@ class Job {
     const auto reconstructor = make_block_trainer();
     const bool statistics = plan.needs_statistics();
     // What the original must write first takes minutes: a dry run knows how much it is, not what it says.
-    drawn_later_ = request_.dry_run && (statistics || reconstructor) &&
-                   calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0;
-    if ((statistics || reconstructor) && !drawn_later_) draw_windows();
+    const bool draws = statistics || reconstructor;
+    drawn_later_ = request_.dry_run && draws && calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0;
+    if (draws && !drawn_later_) draw_windows();
     settle_data();
     std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
@@ -103,7 +103,7 @@ class Job {
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
     if (statistics && rounds_ends(plan)) gram = output_gram(*model_, text_.windows, cache_, pool_.threads(), progress_);
-    walk({*model_, plan, recipe_.calibrate, statistics || reconstructor ? &text_.windows : nullptr,
+    walk({*model_, plan, recipe_.calibrate, draws ? &text_.windows : nullptr,
           gram.data.empty() ? nullptr : &gram, journal, reconstructor.get(), tuning != nullptr, pool_, progress_});
     Encoded tuned;
     for (uint64_t block = 0; block < model_->spec.layers; ++block) {
@@ -441,8 +441,7 @@ class Job {
   CalibrationText text_;
   TokenWindows check_windows_;  // empty: nothing is checked
   Json probes_;
-  bool drawn_later_ = false;
-  bool measures_ = false;  // sensitivities of the original, which take memory
+  bool drawn_later_ = false, measures_ = false;  // sensitivities of the original, which take memory
 };
 
 }  // namespace
