@@ -11,6 +11,8 @@ std::string compose(const std::string& what, const std::string& where, const std
   if (!where.empty()) text += fmt::format("\n  where: {}", where);
   if (!found.empty()) text += fmt::format("\n  found: {}", found);
   if (!hint.empty()) text += fmt::format("\n  try:   {}", hint);
+  // what() is a C string: behind a NUL byte of a file's the rest would be lost.
+  for (size_t at = 0; (at = text.find('\0', at)) != std::string::npos; at += 4) text.replace(at, 1, "\\x00");
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -134,7 +135,9 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit) {
   if (file.fd < 0) fail_read("cannot open the file", path, errno);
   const struct stat status = status_of(file.fd, path);
   const bool regular = S_ISREG(status.st_mode);
-  if (!regular && !S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode) && !S_ISSOCK(status.st_mode))
+  // Of devices those of a terminal end, and /dev/null; /dev/zero never does.
+  const bool endless = S_ISCHR(status.st_mode) && ::isatty(file.fd) == 0 && status.st_rdev != makedev(1, 3);
+  if (endless || (!regular && !S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode) && !S_ISSOCK(status.st_mode)))
     fail_kind(path, status.st_mode, "");
   const uint64_t size = regular ? static_cast<uint64_t>(status.st_size) : 0;
   const auto check = [&](uint64_t bytes) {

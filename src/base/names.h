@@ -8,7 +8,8 @@
 
 namespace whit {
 
-// The known name with the least edit distance, or "" if none is within a third of its length (at least 2 edits).
+// The known name with the least edit distance, in any case of its letters; or one that begins so. "" if none is within a
+// third of its length (at least 2 edits, of three or four letters 1).
 std::string nearest_name(std::string_view name, std::span<const std::string> known);
 
 // "did you mean X?", or the list of all known names.

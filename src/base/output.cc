@@ -19,6 +19,13 @@ constexpr size_t kOwnEnding = 16;  // .tmp-PID, .journal
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
+std::string small_ending(const fs::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return ending;
+}
+
 const char* kind_of(fs::file_type type) {
   switch (type) {
     case fs::file_type::directory:
@@ -46,6 +53,7 @@ bool leads_to_stream(const fs::path& path) {
 
 fs::path output_target(const fs::path& path, bool overwrite) {
   if (path.empty()) refuse(path, "an empty name", "give the output a name");
+  if (path == "-") refuse(path, "standard output", "outputs are whole files: give a file's name");
   if (path.filename().empty()) refuse(path, "the name of a folder", "a file is written: give its name");
   std::error_code error;
   fs::path target = path;
@@ -72,15 +80,15 @@ fs::path output_target(const fs::path& path, bool overwrite) {
   return target;
 }
 
-void check_not_an_input(const fs::path& output, std::span<const fs::path> inputs) {
+void check_not_an_input(const fs::path& output, std::span<const fs::path> inputs, bool makes_folder) {
   std::error_code error;
   for (const fs::path& input : inputs) {
     if (input.empty() || !fs::exists(input, error)) continue;
     const bool same = fs::equivalent(output, input, error);
-    const bool inside = fs::is_directory(input, error) && fs::exists(output, error) && !is_gguf_name(output) &&
+    const bool inside = fs::is_directory(input, error) && !fs::is_directory(output, error) && !is_gguf_name(output) &&
                         fs::equivalent(folder_of(output), input, error);
-    if (same || inside)
-      throw Error(ErrorKind::usage, inside ? "the output would replace a file of the input" : "the output is the input",
+    if (same || (inside && !makes_folder))
+      throw Error(ErrorKind::usage, inside ? "the output would become a file of the input" : "the output is the input",
                   output.string(), input.string(), "another name for the output");
   }
 }
@@ -90,11 +98,18 @@ void check_output(const fs::path& output, bool overwrite, std::span<const fs::pa
   output_target(output, overwrite);
 }
 
-bool is_gguf_name(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return ending == ".gguf";
+void check_gguf_output(const fs::path& output, bool overwrite, std::span<const fs::path> inputs) {
+  refuse_foreign_name(output, "NAME.gguf: a GGUF is written; whit convert makes a folder of it");
+  check_output(output, overwrite, inputs);
 }
+
+void refuse_foreign_name(const fs::path& output, const std::string& hint) {
+  if (output == "-") refuse(output, "standard output", hint);
+  const std::string ending = small_ending(output);
+  for (const char* other : {".safetensors", ".bin", ".pt", ".pth", ".onnx", ".ggml", ".json"})
+    if (ending == other) throw Error(ErrorKind::usage, "such a file is not written", "output", output.string(), hint);
+}
+
+bool is_gguf_name(const fs::path& path) { return small_ending(path) == ".gguf"; }
 
 }  // namespace whit

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/open.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "evaluate/speed.h"
 #include "report/records.h"
@@ -19,8 +20,7 @@ namespace whit {
 namespace {
 
 struct BenchOptions {
-  std::string model;
-  std::vector<int> threads;
+  std::string model, threads;
   std::string activations;  // "" both
   SpeedOptions speed;
   bool json = false;
@@ -53,17 +53,19 @@ struct Row {
 };
 
 void bench(const BenchOptions& options, Terminal& terminal) {
+  std::vector<int> threads;
+  if (!options.threads.empty()) {
+    threads = whole_numbers("--threads", options.threads, 1, 1024);
+  } else {
+    for (int count = 1; count < available_cores(); count *= 2) threads.push_back(count);
+    threads.push_back(available_cores());
+  }
   const ModelPtr model = open_model(options.model, options.executor, terminal);
   const uint64_t trained = model->spec.longest_context();
   if (trained && std::max(options.speed.prompt, options.speed.decode) > trained)
     throw Error(ErrorKind::usage, "more tokens than the model was trained for", "--prompt, --decode",
                 std::to_string(std::max(options.speed.prompt, options.speed.decode)),
                 fmt::format("at most {}", trained));
-  std::vector<int> threads = options.threads;
-  if (threads.empty()) {
-    for (int count = 1; count < available_cores(); count *= 2) threads.push_back(count);
-    threads.push_back(available_cores());
-  }
   std::vector<std::string> kinds = {"fp32", "int8"};
   if (!options.activations.empty()) kinds = {options.activations};
 
@@ -149,20 +151,18 @@ Verb bench_verb() {
             options->executor.activations.clear();
             app.add_option("MODEL", options->model, "a GGUF file or a Hugging Face folder")->required();
             app.add_option("--threads,-t", options->threads,
-                           "thread counts to try, like 1,2; default: 1, 2, 4 ... all cores")
-                ->delimiter(',')
-                ->check(CLI::Range(1, 1024));
+                           "thread counts to try, like 1,2; default: 1, 2, 4 ... all cores");
             app.add_option("--activations", options->executor.activations, "fp32 or int8; default: both");
             app.add_option("--isa", options->executor.isa,
                            "instruction set to use instead of the best one of this machine");
             app.add_option("--prompt", options->speed.prompt, "tokens of the prompt")
-                ->check(CLI::Range(1, 1 << 20))
+                ->transform(whole_number(1, 1 << 20))
                 ->capture_default_str();
             app.add_option("--decode", options->speed.decode, "tokens of the answer")
-                ->check(CLI::Range(1, 1 << 20))
+                ->transform(whole_number(1, 1 << 20))
                 ->capture_default_str();
             app.add_option("--repeats", options->speed.repeats, "measurements, their median is shown")
-                ->check(CLI::Range(1, 1000))
+                ->transform(whole_number(1, 1000))
                 ->capture_default_str();
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_flag("--no-verify", options->executor.no_verify, "do not verify the checksums of the file");

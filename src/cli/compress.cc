@@ -10,9 +10,10 @@
 
 #include "base/output.h"
 #include "base/size.h"
+#include "cli/named_file.h"
 #include "cli/presets.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
-#include "data/text.h"
 #include "model/torch/device.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -34,25 +35,35 @@ constexpr int kThoroughTokens = 32768;
 void add_calibration_options(CLI::App& app, CompressOptions& o) {
   app.add_option("model", o.request.model, "GGUF file or Hugging Face folder")->required();
   app.add_option("--data", o.data,
-                 fmt::format("calibrate on: a plain text file (- is standard input), novels (those that set-up installed), "
-                             "self (the original writes it) or self+FILE (default: {})",
-                             kUsualText));
+                 "calibrate on: a plain text file (- is standard input), novels (those that set-up installed; the quick "
+                 "choice), self (the original writes it), self+FILE, or auto (default): self+novels for a model with a "
+                 "chat template, else novels");
   app.add_option("--calibration-tokens", o.tokens, "tokens to calibrate on: 32k, 1000000 (default 8192)");
-  app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->check(CLI::Range(2, 1 << 20));
-  app.add_option("--seed", o.seed, "draws the windows (default 0)")->check(CLI::NonNegativeNumber);
+  app.add_option("--context", o.context, "tokens of a calibration window (default 512)")->transform(whole_number(2, 1 << 20));
+  app.add_option("--seed", o.seed, "draws the windows (default 0)")->transform(whole_number(0));
   app.add_flag("--thorough", o.thorough, fmt::format("calibrate on {} tokens: slower", kThoroughTokens));
   app.add_option("--recipe", o.recipe, "a recipe file (TOML)");
   app.add_option("--cache", o.request.cache,
                  "folder of the cache (default: $WHIT_CACHE, or whit in your cache folder)");
-  app.add_option("--threads", o.request.threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o.request.threads, "threads (default: all cores)")->transform(whole_number(0, 1024));
   app.add_flag("--no-verify", o.no_verify, "skip the checksums of the source");
   app.add_flag("--json", o.json, "result as JSON on stdout");
 }
 
-// Standard input by its name as a file, which is read once and kept.
-std::string named_data(const std::string& data) {
-  if (data == "-") return "/dev/stdin";
-  return data == "self+-" ? "self+/dev/stdin" : data;
+Recipe named_recipe(const std::string& name) {
+  Recipe recipe;
+  std::string absent;
+  for (const Preset& preset : presets())
+    if (preset.name == name) absent = "this is a preset: --preset " + name;
+  reading_file("--recipe", name, "a recipe (TOML, docs/recipes.md)", absent, [&] { recipe = read_recipe(name); });
+  return recipe;
+}
+
+Recipe named_preset(const std::string& name) {
+  std::error_code none;
+  if (std::filesystem::is_regular_file(name, none))
+    throw Error(ErrorKind::usage, "a preset is a name, and this is a file", "--preset", name, "--recipe " + name);
+  return preset_recipe(name);
 }
 
 Recipe recipe_of(CompressOptions& o) {
@@ -62,7 +73,7 @@ Recipe recipe_of(CompressOptions& o) {
   if (o.preset.empty() && o.recipe.empty() && o.request.budget.empty())
     throw Error(ErrorKind::usage, "what shall be made of the model?", "whit compress", "no --fit, --preset or --recipe",
                 "--fit 60MB");
-  Recipe recipe = !o.recipe.empty() ? read_recipe(o.recipe) : preset_recipe(o.preset.empty() ? "fit" : o.preset);
+  Recipe recipe = o.recipe.empty() ? named_preset(o.preset.empty() ? "fit" : o.preset) : named_recipe(o.recipe);
   if (!o.data.empty()) {
     // A recipe out of a manifest says what kind of text it was made with, whose name was not kept.
     const auto name = [&](std::string& data) {
@@ -70,10 +81,11 @@ Recipe recipe_of(CompressOptions& o) {
       if (data == "self+text") data = "self+" + o.data;
     };
     name(recipe.tune.data);
-    if (recipe.calibrate.data_hash.empty() || recipe.calibrate.data == "novels")
-      recipe.calibrate.data = o.data;
+    std::string& calibrated = recipe.calibrate.data;
+    if (!recipe.calibrate.data_hash.empty() && (calibrated == "text" || calibrated == "self+text"))
+      name(calibrated);
     else
-      name(recipe.calibrate.data);
+      calibrated = o.data;
   }
   if (o.thorough) recipe.calibrate.tokens = kThoroughTokens;
   if (!o.tokens.empty()) read_options(recipe.calibrate, Json{{"tokens", parse_count(o.tokens, "--calibration-tokens")}}, "--calibration-tokens");
@@ -109,21 +121,16 @@ bool reads_text(const Recipe& recipe) {
   return false;
 }
 
-// The file that --data names, if it names one.
-std::filesystem::path data_file(const std::string& data) {
-  const std::string name = data.starts_with("self+") ? data.substr(5) : data;
-  return name == "self" || name == "novels" ? std::filesystem::path() : std::filesystem::path(name);
-}
-
 // What was asked for twice, or is read for nothing. Scripts give the same options to every recipe: one that reads no
 // text is told so, and the text is looked at all the same.
-void check(const CLI::App& app, const CompressOptions& o, const Recipe& recipe, Terminal& terminal) {
+void check(const CLI::App& app, CompressOptions& o, const Recipe& recipe, Terminal& terminal) {
+  o.request.context_given = given(app, "--context");
   if (o.thorough) refuse_without_effect(app, {"--calibration-tokens"}, "--thorough says how many tokens");
   if (o.json) refuse_without_effect(app, {"--explain"}, "--json prints all of it");
-  if (const std::filesystem::path file = data_file(o.data); !file.empty()) read_text(file);
+  if (const std::string file = data_file(o.data); !file.empty()) read_text_of("--data", file, terminal);
   if (reads_text(recipe)) return;
   std::string unused;
-  for (const char* option : {"--data", "--calibration-tokens", "--context", "--thorough", "--prefix"})
+  for (const char* option : {"--data", "--calibration-tokens", "--context", "--seed", "--thorough", "--prefix", "--cache"})
     if (given(app, option)) unused += std::string(unused.empty() ? "" : ", ") + option;
   if (!unused.empty()) terminal.note("this recipe reads no text: without effect are " + unused);
 }
@@ -259,7 +266,7 @@ VerbBody declare_compress(CLI::App& app) {
   auto* time_limit =
       app.add_option("--minutes", o->request.minutes,
                      "train for so long; what comes before (text, sensitivities, factors) is not counted, but said")
-          ->check(CLI::Range(0.01, 1e6));
+          ->transform(real_number(0.01, 1e6));
   app.add_option("--device", o->device, "where to factorize and train: cpu or cuda");
   app.add_flag("--allow-short", o->request.allow_short, "train even if --minutes are too few steps for a schedule")
       ->needs(time_limit);
@@ -270,7 +277,7 @@ VerbBody declare_compress(CLI::App& app) {
   app.add_flag("--explain", o->explain, "every tensor, and how the choice was made");
   return [&app, o](Terminal& terminal) {
     const std::filesystem::path inputs[] = {o->request.model, o->recipe, data_file(o->data)};
-    check_output(o->request.output, o->request.force || o->request.dry_run, inputs);
+    check_gguf_output(o->request.output, o->request.force || o->request.dry_run, inputs);
     set_learning_device(o->device);
     o->request.recipe = recipe_of(*o);
     check(app, *o, o->request.recipe, terminal);
@@ -285,6 +292,9 @@ VerbBody declare_compress(CLI::App& app) {
     else if (!tuning && o->request.minutes > 0 && !allocate_step(o->request.recipe))
       throw Error(ErrorKind::usage, "this recipe has no step that trains for a given time", "--minutes", {},
                   "a distill step, or --fit; blocks learn until their held-out error no longer falls");
+    else if (!tuning && o->request.recipe.tune_given && o->request.minutes == 0)
+      throw Error(ErrorKind::usage, "this recipe trains only in a time that is given, and its [tune] would do nothing",
+                  o->recipe, "no --minutes", "--minutes 30, or leave the table out");
     Json result;
     try {
       result = compress(o->request, terminal);

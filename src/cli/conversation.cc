@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/names.h"
+#include "cli/named_file.h"
 
 namespace whit {
 namespace {
@@ -17,8 +18,12 @@ namespace {
 constexpr uint64_t kLargestFile = uint64_t{16} << 20;
 
 Json read_tools(const std::string& file) {
-  const std::string text = read_file(file, kLargestFile);
-  parse_json(text, file);  // depth and keys; the order of keys is the file's own below
+  std::string text;
+  reading_file("--tools", file, "a JSON list of tools", {}, [&] {
+    text = read_file(file, kLargestFile);
+    parse_json(text, file);
+  });
+  // That looked at depth and keys; here the order of keys is the file's own.
   Json tools = Json::parse(text);
   if (!tools.is_array() || !std::all_of(tools.begin(), tools.end(), [](const Json& tool) { return tool.is_object(); }))
     throw Error(ErrorKind::input, "tools are a JSON list of objects", file, tools.type_name(),
@@ -33,8 +38,18 @@ std::string chosen_template(const ChatChoice& choice, const Tokenizer& tokenizer
     if (const auto found = own.find(choice.name); found != own.end()) return found->second;
     if (const std::string_view builtin = builtin_chat_template(choice.name); !builtin.empty())
       return std::string(builtin);
-    if (choice.name.ends_with(".jinja") || choice.name.find('/') != std::string::npos)
-      return read_file(choice.name, kLargestFile);
+    if (choice.name.ends_with(".jinja") || choice.name.find('/') != std::string::npos) {
+      const std::string stem = std::filesystem::path(choice.name).stem().string();
+      std::string jinja;
+      reading_file("--template", choice.name, "a file of Jinja",
+                   builtin_chat_template(stem).empty() ? "" : "without an ending it is one of ours: --template " + stem,
+                   [&] {
+                     jinja = read_file(choice.name, kLargestFile);
+                     if (jinja.find('\0') != std::string::npos)
+                       throw Error(ErrorKind::input, "a NUL byte: this is not a text", choice.name);
+                   });
+      return jinja;
+    }
     std::vector<std::string> names = builtin_chat_templates();
     for (const auto& [name, jinja] : own) names.push_back(name);
     throw Error(ErrorKind::usage, "unknown chat template", "--template", choice.name,
@@ -81,6 +96,9 @@ Conversation::Conversation(const ChatChoice& choice, const Tokenizer& tokenizer,
       throw Error(ErrorKind::usage, "the chat template has no switch for thinking", "--thinking", choice.thinking,
                   "leave --thinking out");
   }
+  if (!choice.date.empty() && !chat_->reads("strftime_now"))
+    throw Error(ErrorKind::usage, "the chat template does not ask for the date", "--date", choice.date,
+                "leave --date out");
   if (!choice.tools.empty()) {
     if (!chat_->reads("tools"))
       throw Error(ErrorKind::usage, "the chat template has no place for tools", "--tools", choice.tools,

@@ -14,6 +14,7 @@
 #include "base/output.h"
 #include "base/size.h"
 #include "cli/open.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "model/spec/basis.h"
 #include "report/units.h"
@@ -31,17 +32,14 @@ struct ConvertVerb {
 
 // A folder where nothing says that a file is meant.
 bool writes_gguf(const std::filesystem::path& output) {
-  for (const char* other : {".safetensors", ".bin", ".pt", ".pth", ".onnx", ".ggml", ".json"})
-    if (output.extension() == other)
-      throw Error(ErrorKind::usage, "such a file is not written alone", "whit convert", output.string(),
-                  "NAME.gguf for a GGUF, the name of a folder for safetensors and config.json");
+  refuse_foreign_name(output, "NAME.gguf for a GGUF, the name of a folder for safetensors and config.json");
   return is_gguf_name(output);
 }
 
 void convert(const CLI::App& app, ConvertVerb& verb, Terminal& terminal) {
   ConvertOptions& options = verb.options;
   const bool gguf = writes_gguf(options.output);
-  check_not_an_input(options.output, std::span(&verb.model, 1));
+  check_not_an_input(options.output, std::span(&verb.model, 1), !gguf);
   if (gguf && options.shards == 1 && verb.shard_size.empty()) output_target(options.output, options.force);
   if (!verb.shard_size.empty()) {
     if (given(app, "--shards"))
@@ -92,9 +90,9 @@ VerbBody declare_convert(CLI::App& app) {
                  "of the matrices: F32 F16 BF16 Q8_0 Q6_K Q5_K Q5_1 Q5_0 Q4_K Q4_1 Q4_0 Q3_K Q2_K; several, as in "
                  "Q4_K,Q5_0: the first whose blocks divide a row; a folder takes F32 F16 BF16 (default: as stored, F16 "
                  "where the output cannot hold that)");
-  app.add_option("--shards", o->options.shards, "files of weights")->check(CLI::Range(1, 99999));
+  app.add_option("--shards", o->options.shards, "files of weights")->transform(whole_number(1, 99999));
   app.add_option("--max-shard-size", o->shard_size, "weights of a file at most: 2GB, 500MiB");
-  app.add_option("--threads", o->threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o->threads, "threads (default: all cores)")->transform(whole_number(0, 1024));
   app.add_flag("--force", o->options.force, "overwrite the output");
   app.add_flag("--no-verify", o->no_verify, "skip the checksums of the source");
   app.add_flag("--json", o->json, "result as JSON on stdout");

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/last_words.h"
 #include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
@@ -86,6 +87,7 @@ class NewFolder {
   ~NewFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(temporary_, ignored);
+    if (ignored) remove_temporaries();  // to look into a folder takes a descriptor, and none may be left
     if (lock_ >= 0) ::close(lock_);
   }
   NewFolder(const NewFolder&) = delete;

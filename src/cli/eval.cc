@@ -9,7 +9,9 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/output.h"
+#include "cli/named_file.h"
 #include "cli/open.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "data/text.h"
 #include "evaluate/evaluate.h"
@@ -52,7 +54,7 @@ Text text_of(const EvalOptions& options, Terminal& terminal) {
   } else if (options.text == "-") {
     text = {"standard input", checked_text(read_standard_input(), "standard input"), {}};
   } else {
-    text = {std::filesystem::path(options.text).filename().string(), read_text(options.text), {}};
+    text = {std::filesystem::path(options.text).filename().string(), read_text_of("--text", options.text, terminal), {}};
   }
   text.hash = Hasher().add(text.content).hex();
   return text;
@@ -231,10 +233,10 @@ Verb eval_verb() {
             app.add_option("--against", options->against, "the original: adds the divergence from it");
             app.add_option("--context", options->context,
                            "tokens of a window; 0: 512, or less where the model knows less")
-                ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+                ->transform(whole_number(0, 1 << 24))
                 ->capture_default_str();
             app.add_option("--chunks", options->chunks, "windows at most; 0: the whole text")
-                ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+                ->transform(whole_number(0, int64_t{1} << 40))
                 ->capture_default_str();
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_flag("--markdown", options->markdown, "print the table as Markdown");

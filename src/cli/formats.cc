@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "format/format.h"
 #include "format/format_options.h"
@@ -136,6 +137,12 @@ void formats(const FormatsOptions& options) {
   if (options.action == "describe") {
     if (options.name.empty())
       throw Error(ErrorKind::usage, "which format?", "whit formats describe", {}, "whit formats describe grid");
+#ifdef WHIT_LEARN
+    for (const MethodRow& method : method_rows())
+      if (method.name == options.name)
+        throw Error(ErrorKind::usage, "this is a method, not a format", "whit formats describe", options.name,
+                    "whit methods describe " + options.name);
+#endif
     const Json json = format_json(options.name, named_values(options.set), shape);
     return options.json ? write_json(json) : write_result(describe(json));
   }
@@ -162,7 +169,7 @@ Verb formats_verb() {
             auto options = std::make_shared<FormatsOptions>();
             app.add_option("ACTION", options->action, "list or describe")->capture_default_str();
             app.add_option("NAME", options->name, "the format to describe");
-            app.add_option("--set", options->set, "an option of the format, NAME=VALUE");
+            repeatable(app.add_option("--set", options->set, "an option of the format, NAME=VALUE"));
             app.add_option("--shape", options->shape, "the matrix whose bits are counted")->capture_default_str();
             app.add_flag("--json", options->json, "print JSON");
             return [options](Terminal&) { formats(*options); };

@@ -60,7 +60,7 @@ const char* end_reason_text(EndReason reason) noexcept {
     case EndReason::context_full:
       return "the context is full";
     case EndReason::interrupted:
-      return "Ctrl-C";
+      return stop_text();
   }
   return "";
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <string_view>
 
 #include "cli/verbs.h"
@@ -52,5 +53,13 @@ void start_again_with_better_settings(int, char**) {}
 
 int main(int argc, char** argv) {
   start_again_with_better_settings(argc, argv);
-  return whit::run_program(argc, argv);
+  const int code = whit::run_program(argc, argv);
+#ifdef WHIT_LEARN
+  // At exit OpenBLAS waits for threads of its own, which never come under a limit on memory (`ulimit -v`): the work was done
+  // and the program hung.
+  std::fflush(nullptr);
+  ::_exit(code);
+#else
+  return code;
+#endif
 }

@@ -243,6 +243,7 @@ std::string argument_hint(const std::string& verb, const std::string& argument, 
   std::error_code ignored;
   if (verb == "run" && !std::filesystem::exists(argument, ignored))
     return "a prompt is given with -p: -p \"" + argument + "\"";
+  if (argument.find('=') != std::string::npos && has(known, "--set")) return "--set " + argument;
   if (has(known, "--output")) return "an output is given with -o: -o " + argument;
   return "whit " + verb + " --help";
 }
@@ -254,6 +255,7 @@ std::string verb_hint(const std::string& verb, std::span<const std::string> know
   if (name == "download" || name == "pull")
     return "models are not fetched: give the path of a GGUF file or a Hugging Face folder";
   if (name == "version" || name == "v") return "whit --version";
+  if (verb.starts_with("-")) return "a verb comes first, its options behind it: whit --help lists the verbs";
   for (const Meaning& row : kVerbs)
     if (name == row.theirs && std::find(known.begin(), known.end(), row.ours) != known.end())
       return fmt::format("did you mean '{}'?", row.ours);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/presets.h"
 #include "cli/verbs.h"
+#include "format/format.h"
 #include "methods/stages.h"
 #include "report/table.h"
 
@@ -95,10 +96,19 @@ std::string markdown_page() {
 
 void methods(const CLI::App& app, const MethodsOptions& options) {
   if (options.json) refuse_without_effect(app, {"--markdown"}, "--json prints no page");
-  if (options.action == "describe") {
+  if (options.action != "list")
     refuse_without_effect(app, {"--markdown"}, "the page is that of all methods: whit methods list --markdown");
+  if (options.action == "describe") {
     if (options.name.empty())
       throw Error(ErrorKind::usage, "which method?", "whit methods describe", {}, "whit methods describe gptq");
+    for (const FormatRow& format : format_rows())
+      if (format.name == options.name)
+        throw Error(ErrorKind::usage, "this is a format, not a method", "whit methods describe", options.name,
+                    "whit formats describe " + options.name);
+    for (const PresetCard& card : preset_cards())
+      if (card.name == options.name)
+        throw Error(ErrorKind::usage, "this is a preset, not a method", "whit methods describe", options.name,
+                    "whit methods presets says what each makes");
     const MethodRow& row = method_row(options.name);
     return options.json ? write_json(method_json(row)) : write_result(describe(row));
   }

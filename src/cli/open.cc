@@ -12,7 +12,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/options.h"
+#include "cli/named_file.h"
 #include "cli/terminal.h"
+#include "cli/values.h"
 #include "runtime/runtime.h"
 #ifdef WHIT_LEARN
 #include "model/torch/device.h"
@@ -29,7 +31,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const Model& model, Progress& pr
 }
 
 void ExecutorChoice::declare(CLI::App& app, bool choose_executor) {
-  app.add_option("--threads,-t", threads, "threads, 0 is all cores")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--threads,-t", threads, "threads, 0 is all cores")->transform(whole_number(0, 1024))->capture_default_str();
   app.add_option("--isa", isa, "instruction set to use instead of the best one of this machine");
   app.add_option("--activations", activations, "numbers that the products read: fp32 or int8")->capture_default_str();
   if (choose_executor) {
@@ -118,7 +120,12 @@ std::string read_standard_input() {
 }
 
 std::vector<int32_t> read_ids(const std::filesystem::path& path) {
-  const std::string text = path == "-" ? read_standard_input() : read_file(path, uint64_t{1} << 30);
+  std::string text, absent;
+  if (path.string().find_first_not_of("[]0123456789, ") == std::string::npos)
+    absent = "--ids takes a file: echo '[1,2,3]' | whit ... --ids -";
+  reading_file("--ids", path.string(), "a file with a JSON array of integers", absent, [&] {
+    text = path == "-" ? read_standard_input() : read_file(path, uint64_t{1} << 30);
+  });
   const std::string where = path == "-" ? "standard input" : path.string();
   const auto refuse = [&](const std::string& found) -> Error {
     return Error(ErrorKind::input, "token ids cannot be read", where, found,

@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/output.h"
 #include "cli/inspect.h"
+#include "cli/named_file.h"
 #include "cli/open.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "report/comparisons.h"
 #include "report/html.h"
@@ -29,14 +31,20 @@ struct ReportOptions {
 constexpr uint64_t most_json_bytes = uint64_t{256} << 20;
 
 Json parse_json(const std::string& path) {
-  const std::string text = read_file(path, most_json_bytes);
+  std::string text;
+  reading_file("whit report", path, "JSON: of --eval the output of `whit eval --json`", {},
+               [&] { text = read_file(path, most_json_bytes); });
   const auto too_deep = [depth = 0](int level, Json::parse_event_t, Json&) mutable {
     depth = level;
     if (depth > 64) throw Error(ErrorKind::input, "JSON is nested too deeply", "results", "more than 64 levels");
     return true;
   };
   const Json json = Json::parse(text, too_deep, false);
-  if (json.is_discarded()) throw Error(ErrorKind::input, "this is no valid JSON", path, text.substr(0, 60));
+  reading_file("whit report", path, "JSON", {}, [&] {
+    if (json.is_discarded())
+      throw Error(ErrorKind::input, "this is no valid JSON", path, text.substr(0, 60),
+                  "the output of `whit eval --json`, or results.json of a report");
+  });
   return json;
 }
 
@@ -110,12 +118,18 @@ Results gather(const CLI::App& app, const ReportOptions& options, Terminal& term
   for (const std::string& path : options.models) results.models.push_back(model_record(*load_model(path, {}, terminal), path));
   for (const std::string& answer : options.answers) {
     const auto [model, file] = split_answer(answer);
-    results.answers.push_back({model, read_file(file, most_json_bytes)});
+    std::string text;
+    reading_file("--answer", file, "a text: what MODEL wrote", {}, [&] {
+      text = read_file(file, most_json_bytes);
+      if (text.find('\0') != std::string::npos) throw Error(ErrorKind::input, "a NUL byte: this is not a text", file);
+    });
+    results.answers.push_back({model, std::move(text)});
   }
   if (!options.references.empty()) add_references(results, options, terminal);
-  if (!options.title.empty()) results.title = options.title;
-  if (!options.note.empty()) results.note = options.note;
-  if (!options.prompt.empty()) results.prompt = options.prompt;
+  // An empty one takes away what RESULTS.json has.
+  if (given(app, "--title")) results.title = options.title;
+  if (given(app, "--note")) results.note = options.note;
+  if (given(app, "--prompt")) results.prompt = options.prompt;
   if (!options.base.empty()) {
     results.base = options.base;
     for (EvalRow& row : results.rows) {
@@ -139,6 +153,8 @@ Results gather(const CLI::App& app, const ReportOptions& options, Terminal& term
 void report(const CLI::App& app, const ReportOptions& options, Terminal& terminal) {
   const Results results = gather(app, options, terminal);
   const std::filesystem::path folder = options.output;
+  if (folder == "-")
+    throw Error(ErrorKind::io, "a report is a folder of files", "--output", "standard output", "-o FOLDER");
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed)
@@ -174,19 +190,10 @@ Verb report_verb() {
             auto options = std::make_shared<ReportOptions>();
             app.add_option("RESULTS", options->results,
                            "a results.json of an earlier report, to be added to or drawn anew");
-            app.add_option("--eval", options->evals, "output of `whit eval --json`; may be given several times")
-                ->expected(1)
-                ->allow_extra_args(false)  // a value in brackets is no list
-                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-            app.add_option("--model", options->models, "a model whose layers are drawn; may be given several times")
-                ->expected(1)
-                ->allow_extra_args(false)  // a value in brackets is no list
-                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-            app.add_option("--answer", options->answers,
-                           "MODEL=FILE: what a model answered; may be given several times")
-                ->expected(1)
-                ->allow_extra_args(false)  // a value in brackets is no list
-                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+            repeatable(app.add_option("--eval", options->evals, "output of `whit eval --json`; may be given several times"));
+            repeatable(app.add_option("--model", options->models, "a model whose layers are drawn; may be given several times"));
+            repeatable(app.add_option("--answer", options->answers,
+                           "MODEL=FILE: what a model answered; may be given several times"));
             app.add_option("--prompt", options->prompt, "what was asked");
             app.add_option("--base", options->base, "the model that the others were compared with");
             app.add_option("--title", options->title, "title of the page");

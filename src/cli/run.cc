@@ -16,6 +16,7 @@
 #include "cli/generate.h"
 #include "cli/open.h"
 #include "cli/prompt.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
 #include "data/generation.h"
 #include "report/units.h"
@@ -320,7 +321,9 @@ void run(const CLI::App& app, RunOptions& options, Terminal& terminal) {
   for (const char* option : kSamplingOptions)
     if (given(app, option)) options.told.insert(option);
   check(app, options);
-  if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file);
+  check_utf8(options.system, "--system");
+  for (const std::string& stop : options.stops) check_utf8(stop, "--stop");
+  if (options.has_prompt) options.prompt = read_prompt(options.prompt, options.file, terminal);
   if (!options.ids.empty())
     answer_ids(options, terminal);
   else if (options.has_prompt)
@@ -357,32 +360,31 @@ Verb run_verb() {
                            "continue these token ids: a file with a JSON array, - is standard input");
             app.add_flag("--json", options->json, "print JSON (docs/cli.md)");
             app.add_option("-n,--tokens", options->limit, "new tokens at most; 0: until the context is full")
-                ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+                ->transform(whole_number(0, 1 << 30))
                 ->capture_default_str();
             app.add_option("--context", options->context, "tokens that the session holds; 0: as trained, 4096 at most")
-                ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+                ->transform(whole_number(0, 1 << 24))
                 ->capture_default_str();
             app.add_option("--temp", sampler.temperature, "temperature, 0 is greedy")
-                ->check(CLI::Range(0.0, 100.0))
+                ->transform(real_number(0, 100))
                 ->capture_default_str();
             app.add_option("--top-k", sampler.top_k, "keep the k likeliest tokens, 0 is off")
-                ->check(CLI::Range(0, 1 << 30))
+                ->transform(whole_number(0, 1 << 30))
                 ->capture_default_str();
             app.add_option("--top-p", sampler.top_p, "keep the likeliest tokens of this total probability")
-                ->check(CLI::Range(0.0, 1.0))
+                ->transform(real_number(0, 1))
                 ->capture_default_str();
             app.add_option("--min-p", sampler.min_p, "drop tokens below this share of the likeliest")
-                ->check(CLI::Range(0.0, 1.0))
+                ->transform(real_number(0, 1))
                 ->capture_default_str();
             app.add_option("--repeat-penalty", sampler.repeat_penalty,
                            "divides the logits of recent tokens, 1 is off (default: 1.05, for files below 5 bits a weight "
                            "1.1; 1 with --raw and --ids)")
-                ->check(CLI::Range(0.1, 10.0));
-            app.add_option("--seed", sampler.seed, "the same seed gives the same text")->capture_default_str();
-            app.add_option("--stop", options->stops, "end the answer at this text; may be given several times")
-                ->expected(1)
-                ->allow_extra_args(false)  // a value in brackets is no list
-                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+                ->transform(real_number(0.1, 10));
+            app.add_option("--seed", sampler.seed, "the same seed gives the same text")
+                ->transform(whole_number(0))
+                ->capture_default_str();
+            repeatable(app.add_option("--stop", options->stops, "end the answer at this text; may be given several times"));
             options->executor.declare(app, false);
             return [&app, options](Terminal& terminal) { run(app, *options, terminal); };
           }};

@@ -99,7 +99,7 @@ const char* stop_text() noexcept {
     case SIGTERM:
       return "stopped by SIGTERM";
     case SIGHUP:
-      return "stopped by SIGHUP: the terminal went away";
+      return "stopped by SIGHUP (the terminal went away)";
     default:
       return "stopped by Ctrl-C";
   }

@@ -8,8 +8,9 @@
 
 #include "base/output.h"
 #include "base/size.h"
+#include "cli/named_file.h"
+#include "cli/values.h"
 #include "cli/verbs.h"
-#include "data/text.h"
 #include "model/torch/device.h"
 #include "pipeline/recipe.h"
 #include "report/units.h"
@@ -32,45 +33,45 @@ VerbBody declare_tune(CLI::App& app) {
                  "the file to write: the same formats, and a manifest that tells of the training")
       ->required();
   auto* time_limit = app.add_option("--minutes", o->request.minutes, "train for so long; the text is written before that")
-                      ->check(CLI::Range(0.01, 1e6));
+                      ->transform(real_number(0.01, 1e6));
   app.add_option("--train-tokens", o->tokens, "or on so many tokens: 250k, 5M");
   app.add_option("--data", o->request.options.data,
                  "self (the original writes the text; default), a plain text file, or self+FILE");
   app.add_option("--text-tokens", o->text_tokens, "different tokens of text; passes are repeated after these");
   app.add_option("--batch", o->request.options.batch, "tokens of a step (default 16384 on CUDA, 2048 on the CPU)")
-      ->check(CLI::Range(1, 1 << 24));
+      ->transform(whole_number(1, 1 << 24));
   app.add_option("--context", o->request.options.context, "tokens of a window (default 512)")
-      ->check(CLI::Range(2, 1 << 20));
-  app.add_option("--seed", o->request.options.seed, "draws text and order (default 0)")->check(CLI::NonNegativeNumber);
-  app.add_option("--set", o->set, "options of the method, NAME=VALUE (whit methods describe distill)");
+      ->transform(whole_number(2, 1 << 20));
+  app.add_option("--seed", o->request.options.seed, "draws text and order (default 0)")->transform(whole_number(0));
+  repeatable(app.add_option("--set", o->set, "options of the method, NAME=VALUE (whit methods describe distill)"));
   app.add_option("--device", o->device, "cpu or cuda");
   app.add_option("--cache", o->request.cache, "folder of the cache");
-  app.add_option("--threads", o->request.threads, "threads (default: all cores)")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o->request.threads, "threads (default: all cores)")->transform(whole_number(0, 1024));
   app.add_flag("--allow-short", o->request.allow_short, "train even if --minutes are too few steps for a schedule")
       ->needs(time_limit);
   app.add_flag("--dry-run", o->request.dry_run, "memory, time and bytes only");
   app.add_flag("--force", o->request.force, "overwrite the output");
   app.add_flag("--no-verify", o->no_verify, "skip the checksums of the models");
   app.add_flag("--json", o->json, "result as JSON on stdout");
-  return [o](Terminal& terminal) {
+  return [&app, o](Terminal& terminal) {
     TuneRequest& request = o->request;
     std::string& data = request.options.data;
-    if (data == "-") data = "/dev/stdin";
-    if (data == "self+-") data = "self+/dev/stdin";
-    const std::string file = data == "self" || data == "novels" ? "" : data.substr(data.starts_with("self+") ? 5 : 0);
-    const std::filesystem::path inputs[] = {request.model, request.against, file == "novels" ? "" : file};
-    check_output(request.output, request.force || request.dry_run, inputs);
+    data = named_data(data);
+    const std::string file = data_file(data);
+    const std::filesystem::path inputs[] = {request.model, request.against, file};
+    check_gguf_output(request.output, request.force || request.dry_run, inputs);
     if (!o->tokens.empty()) request.options.tokens = parse_count(o->tokens, "--train-tokens");
     if (!o->text_tokens.empty()) request.options.text_tokens = parse_count(o->text_tokens, "--text-tokens");
     if ((request.options.tokens > 0) == (request.minutes > 0))
       throw Error(ErrorKind::usage, "how long shall it train?", "whit tune", {}, "--minutes 30 or --train-tokens 5M");
-    if (!file.empty() && file != "novels") read_text(file);
+    if (!file.empty()) read_text_of("--data", file, terminal);
     if (request.against.empty() && request.options.data.starts_with("self"))
       throw Error(ErrorKind::usage, "without the original there is nothing to learn from its own text", "--data self", {},
                   "--against ORIGINAL, or --data FILE for the next tokens of a text of yours");
     set_learning_device(o->device);
     request.method_options = make_tuner(request.method, named_values(o->set))->options();
     request.verify = !o->no_verify;
+    request.context_given = given(app, "--context");
     Json result;
     try {
       result = tune(request, terminal);

@@ -1,17 +1,22 @@
 #include "cli/verbs.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <new>
+#include <set>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "cli/meanings.h"
 
 namespace whit {
@@ -83,9 +88,11 @@ std::vector<std::string> option_names(const CLI::App& app) {
   throw Error(ErrorKind::usage, "unknown option", "whit " + verb, found, option_hint(verb, name, option_names(app)));
 }
 
-// What CLI11 would read as something else than was meant: -temp 0 as -t emp, --text= as --text with the next word.
+// What CLI11 would read as something else than was meant: -temp 0 as -t emp, --text= as --text with the next word. And
+// values of which one would do nothing.
 void check_words(const CLI::App& app, const std::string& verb, const std::vector<std::string>& words) {
   const std::vector<std::string> known = option_names(app);
+  std::set<const CLI::Option*> seen;
   for (size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
     const std::string& word = words[i];
     if (word.size() < 2 || word[0] != '-') continue;
@@ -94,6 +101,9 @@ void check_words(const CLI::App& app, const std::string& verb, const std::vector
     if (means_something_else(name, known)) unknown_option(app, verb, word);
     const CLI::Option* option = app.get_option_no_throw(word[1] == '-' ? name : name.substr(0, 2));
     if (!option || option->get_items_expected_max() == 0) continue;
+    if (option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw && !seen.insert(option).second)
+      throw Error(ErrorKind::usage, "an option was given twice", "whit " + verb, word,
+                  "it takes one value: leave one of them out");
     if (sign + 1 == word.size())
       throw Error(ErrorKind::usage, "an option without its value", "whit " + verb, word, "whit " + verb + " --help");
     if (word == name && (word[1] == '-' || word.size() == 2))
@@ -127,10 +137,29 @@ void check_rest(const CLI::App& app, const std::string& verb) {
   }
 }
 
+// Under a limit on addresses OpenBLAS waits for ever for buffers of its threads that it does not get.
+void check_address_space(const Verb& verb) {
+  rlimit limit{};
+  if (!verb.learning || verb.name == "methods" || ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return;
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const uint64_t used = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  // Its buffers, the stacks and malloc's arenas of a thread; what a small model takes beside them.
+  const uint64_t wanted = used + (uint64_t{512} << 20) + (uint64_t{128} << 20) * static_cast<uint64_t>(available_cores());
+  if (limit.rlim_cur < wanted)
+    throw Error(ErrorKind::budget, "the limit on memory is too small to learn under", "ulimit -v",
+                fmt::format("{} KiB", limit.rlim_cur / 1024), fmt::format("ulimit -v {}, or more", wanted / 1024 + 1));
+}
+
 int fail(const Error& error) {
   std::fflush(stdout);
   const bool stopped = error.kind() == ErrorKind::interrupted && stop_signal() != 0;
-  if (!stopped || stop_signal() != SIGPIPE) say(std::string("error: ") + error.what() + "\n");
+  std::string text = error.what();
+  // Below the verbs nobody knows by what: "stopped while reading".
+  const std::string by = stop_text();
+  if (stopped && text.starts_with("stopped") && !text.starts_with(by)) text.replace(0, 7, by);
+  if (!stopped || stop_signal() != SIGPIPE) say("error: " + text + "\n");
   return stopped ? 128 + stop_signal() : error.exit_code();
 }
 
@@ -156,6 +185,7 @@ void run_verb_of(const std::vector<std::string>& arguments) {
   }
   check_rest(app, verb.name);
   check_values(app, verb.name);
+  check_address_space(verb);
   Terminal terminal(quiet);
   body(terminal);
 }
@@ -166,9 +196,13 @@ Json named_values(const std::vector<std::string>& set) {
   Json options = Json::object();
   for (const std::string& item : set) {
     const size_t at = item.find('=');
-    if (at == std::string::npos) throw Error(ErrorKind::usage, "an option is NAME=VALUE", "--set", item);
+    const std::string name = item.substr(0, at);
+    if (at == std::string::npos || name.empty())
+      throw Error(ErrorKind::usage, "an option is NAME=VALUE", "--set", item, "--set bits=3");
+    if (options.contains(name))
+      throw Error(ErrorKind::usage, "an option was given twice", "--set", item, "leave one of them out");
     const Json value = Json::parse(item.substr(at + 1), nullptr, false);
-    options[item.substr(0, at)] = value.is_discarded() ? Json(item.substr(at + 1)) : value;
+    options[name] = value.is_discarded() ? Json(item.substr(at + 1)) : value;
   }
   return options;
 }
@@ -180,15 +214,17 @@ int run_program(int argc, const char* const* argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);
     if (!arguments.empty() && arguments.front() == "help") {
       arguments.erase(arguments.begin());
-      if (!arguments.empty())
-        arguments = {arguments.front(), "--help"};
-      else
-        arguments = {"--help"};
+      arguments.insert(arguments.begin() + (arguments.empty() ? 0 : 1), "--help");
     }
     if (arguments.empty()) throw Error(ErrorKind::usage, "a verb is missing", "whit", {}, "whit --help");
-    if (arguments.front() == "--help" || arguments.front() == "-h") {
+    const std::string& first = arguments.front();
+    const bool help = first == "--help" || first == "-h", version = first == "--version";
+    if ((help || version) && arguments.size() > 1)
+      throw Error(ErrorKind::usage, "an argument too many", "whit " + first, arguments[1],
+                  help ? "whit " + arguments[1] + " --help" : "whit --version");
+    if (help) {
       write_result(program_help());
-    } else if (arguments.front() == "--version") {
+    } else if (version) {
       write_result(fmt::format("whit {}\n", WHIT_VERSION));
     } else {
       run_verb_of(arguments);

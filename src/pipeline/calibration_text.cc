@@ -37,8 +37,8 @@ CalibrationWindows draw_probes(std::span<const int32_t> ids, int32_t bos, const 
   if (all > taken) {
     const uint64_t probes = std::min(all - taken, probe_tokens(context) / context);
     const std::set<std::vector<int32_t>> used(calibrated.windows.begin(), calibrated.windows.end());
-    CalibrationWindows drawn = calibration_windows(ids, bos, tokens + probes * context, context,
-                                                   static_cast<uint64_t>(options.seed) + 1);
+    CalibrationWindows drawn =
+        calibration_windows(ids, bos, tokens + probes * context, context, static_cast<uint64_t>(options.seed) + 1);
     for (auto& window : drawn.windows)
       if (!used.count(window) && result.windows.size() < probes) result.windows.push_back(std::move(window));
     result.hash = drawn.hash;
@@ -51,6 +51,11 @@ CalibrationWindows draw_probes(std::span<const int32_t> ids, int32_t bos, const 
 }
 
 }  // namespace
+
+std::string settled_text(const KeyValues& metadata, const std::string& data) {
+  if (data != "auto") return data;
+  return metadata.has("tokenizer.chat_template") ? "self+novels" : "novels";
+}
 
 CalibrationText draw_calibration_text(const Model& model, const CalibrateOptions& options, bool probes,
                                       const Cache& cache, Progress& progress) {

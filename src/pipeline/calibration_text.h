@@ -15,6 +15,10 @@ struct CalibrationText {
   bool written_now = false;   // the original wrote some of it, which takes memory
 };
 
+// "auto" is "self+novels" for a model whose metadata (as GGUF has it) holds a chat template, else "novels"
+// (docs/results.md: what a file is calibrated on); any other text is itself.
+std::string settled_text(const KeyValues& metadata, const std::string& data);
+
 // `probes`: wanted. ErrorKind::usage where options.data_hash says another text, ErrorKind::input for one that is too
 // short.
 CalibrationText draw_calibration_text(const Model& model, const CalibrateOptions& options, bool probes,

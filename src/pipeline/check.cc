@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "data/text.h"
+#include "evaluate/evaluate.h"
 #include "evaluate/rows.h"
+#include "model/torch/device.h"
 #include "model/torch/executor.h"
 #include "pipeline/fisher.h"
 #include "pipeline/pause.h"
@@ -47,9 +49,13 @@ TokenWindows cut_windows_of(const Model& original) {
   return judging_windows(*tokenizer_of(original), text, context, kCheckWindows);
 }
 
-Json check_models(const Model& original, const Model& made, const TokenWindows& windows, ThreadPool& pool,
-                  Progress& progress) {
-  const auto start = std::chrono::steady_clock::now();
+struct Judged {
+  MeanError kl;
+  double perplexity, base_perplexity;  // of the second halves
+};
+
+Judged judge_by_blocks(const Model& original, const Model& made, const TokenWindows& windows, ThreadPool& pool,
+                       Progress& progress) {
   const ModelSpec& spec = original.spec;
   const size_t context = windows.context, first = context / 2, judged = context - 1 - first;
   const size_t positions = windows.windows.size() * judged;
@@ -65,8 +71,24 @@ Json check_models(const Model& original, const Model& made, const TokenWindows& 
                 loss[row] = -q[next];
               });
   progress.end();
-  const MeanError mean = mean_error(kl);
-  const double perplexity = std::exp(mean_error(loss).mean), of_original = std::exp(mean_error(loss_before).mean);
+  return {mean_error(kl), std::exp(mean_error(loss).mean), std::exp(mean_error(loss_before).mean)};
+}
+
+Judged judge_on_card(const Model& original, const Model& made, const TokenWindows& windows, ThreadPool& pool,
+                     Progress& progress) {
+  const Candidate base{"original", make_device_scorer(original), &windows},
+      file{"file", make_device_scorer(made), &windows};
+  const Judgements judged = evaluate({&file, 1}, &base, pool, progress);
+  const Judgement& row = judged.models.at(0);
+  return {{row.kl_mean, row.kl_mean_error}, row.perplexity_half, judged.base->perplexity_half};
+}
+
+Json check_models(const Model& original, const Model& made, const TokenWindows& windows, bool on_card, ThreadPool& pool,
+                  Progress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  const Judged judged = (on_card ? judge_on_card : judge_by_blocks)(original, made, windows, pool, progress);
+  const MeanError mean = judged.kl;
+  const double perplexity = judged.perplexity, of_original = judged.base_perplexity;
   const bool speaks = mean.mean <= kSilentKl;
   if (!speaks)
     progress.note(
@@ -74,7 +96,7 @@ Json check_models(const Model& original, const Model& made, const TokenWindows& 
                     "{:.1f}",
                     mean.mean, perplexity, of_original));
   return {{"windows", windows.windows.size()},
-          {"context", context},
+          {"context", windows.context},
           {"kl_mean", mean.mean},
           {"kl_mean_error", mean.error},
           {"perplexity_half", perplexity},
@@ -95,10 +117,10 @@ TokenWindows check_windows(const Model& original, Progress& progress) {
   }
 }
 
-Json check_output(const Model& original, const std::filesystem::path& output, const TokenWindows& windows,
+Json check_output(const Model& original, const std::filesystem::path& output, const TokenWindows& windows, bool trained,
                   ThreadPool& pool, Progress& progress) {
   try {
-    return check_models(original, *load_model(output), windows, pool, progress);
+    return check_models(original, *load_model(output), windows, trained && learning_device() != "cpu", pool, progress);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::interrupted) throw;
     throw Error(ErrorKind::interrupted, "stopped while the file was checked; the file itself is complete",

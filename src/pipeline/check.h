@@ -21,8 +21,9 @@ TokenWindows check_windows(const Model& original, Progress& progress);
 
 // Says so where the file will not speak. Returns {windows, context, kl_mean, kl_mean_error, perplexity_half,
 // base_perplexity_half, speaks, seconds}, KL(original || file) and perplexity over the second halves.
-// Block by block, one of the two models after the other: check_bytes() at most. ErrorKind::interrupted leaves the file.
-Json check_output(const Model& original, const std::filesystem::path& output, const TokenWindows& windows,
+// Block by block, one of the two models after the other: check_bytes() at most. Where a file was `trained` on a card,
+// which held both models and more, they are judged there. ErrorKind::interrupted leaves the file.
+Json check_output(const Model& original, const std::filesystem::path& output, const TokenWindows& windows, bool trained,
                   ThreadPool& pool, Progress& progress);
 uint64_t check_bytes(const ModelSpec& spec);
 

@@ -42,8 +42,10 @@ class Job {
         cache_(request.cache) {
     set_torch_threads(pool_.threads());
     measures_ = allocates();
+    recipe_.calibrate.data = settled_text(frame_.metadata(), recipe_.calibrate.data);
     recipe_.calibrate.context =
-        window_tokens(*model_, recipe_.calibrate.context, CalibrateOptions{}.context, "calibrate: context", progress_);
+        window_tokens(*model_, recipe_.calibrate.context, request.context_given ? 0 : CalibrateOptions{}.context,
+                      "calibrate: context", progress_);
     if (tune_step(recipe_) || request.minutes > 0)
       recipe_.tune.context =
           window_tokens(*model_, recipe_.tune.context, TuneOptions{}.context, "tune: context", progress_);
@@ -73,7 +75,10 @@ class Job {
     const Step* tuning = tune_step(recipe_);
     const auto reconstructor = make_block_trainer();
     const bool statistics = plan.needs_statistics();
-    if (statistics || reconstructor) draw_windows();
+    // What the original must write first takes minutes: a dry run knows how much it is, not what it says.
+    const bool draws = statistics || reconstructor;
+    drawn_later_ = request_.dry_run && draws && calibration_tokens_to_write(*model_, recipe_.calibrate, cache_) > 0;
+    if (draws && !drawn_later_) draw_windows();
     settle_data();
     std::string manifest = make_manifest(*model_, plan, expected_tune(recipe_), pool_.threads());
     const uint64_t predicted = plan_file_bytes(frame_, plan, manifest);
@@ -98,7 +103,7 @@ class Job {
     Journal journal(request_.output.string() + ".journal", key);
     Matrix gram;
     if (statistics && rounds_ends(plan)) gram = output_gram(*model_, text_.windows, cache_, pool_.threads(), progress_);
-    walk({*model_, plan, recipe_.calibrate, statistics || reconstructor ? &text_.windows : nullptr,
+    walk({*model_, plan, recipe_.calibrate, draws ? &text_.windows : nullptr,
           gram.data.empty() ? nullptr : &gram, journal, reconstructor.get(), tuning != nullptr, pool_, progress_});
     Encoded tuned;
     for (uint64_t block = 0; block < model_->spec.layers; ++block) {
@@ -131,7 +136,7 @@ class Job {
     result["file_bytes"] = written;
     result["seconds"] = seconds();
     if (!check_windows_.windows.empty())
-      result["check"] = check_output(*model_, request_.output, check_windows_, pool_, progress_);
+      result["check"] = check_output(*model_, request_.output, check_windows_, tuning != nullptr, pool_, progress_);
     result["peak_bytes"] = memory_.peak();
     result["resident_peak_bytes"] = memory_use().resident_peak;
     if (learning_device() != "cpu") result["device_peak_bytes"] = device_peak_bytes();
@@ -152,7 +157,8 @@ class Job {
     } else {
       Plan plan = make_plan(*model_, recipe_);
       if (!needs_layerwise(plan))
-        throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to calibrate", "--recipe");
+        throw Error(ErrorKind::usage, "this recipe chooses nothing, so there is nothing to measure beforehand",
+                    "whit calibrate", {}, "whit compress makes the file at once, without it");
       draw_windows();
       resolve_layerwise({*model_, text_.windows, cache_, pool_, progress_}, plan);
       result["probes"] = Json::object();
@@ -300,14 +306,19 @@ class Job {
       phases.insert(phases.end(), training.begin(), training.end());
     }
     phases.push_back({"write", 0});
-    if (!check_windows_.windows.empty())
+    if (check_windows_.windows.empty()) return phases;
+    if (tune_step(chosen.recipe) && learning_device() != "cpu")
+      phases.push_back({"evaluating", 0});  // of seconds, on the card
+    else
       expect("check",
              [&](const Estimate& e) { return e.check(check_windows_.windows.size() * check_windows_.context); });
     return phases;
   }
 
-  void add_text_phase(std::vector<Phase>& phases) const {
+  void add_text_phase(std::vector<Phase>& phases) {
     if (const uint64_t tokens = calibration_tokens_to_write(*model_, recipe_.calibrate, cache_)) {
+      if (request_.recipe.calibrate.data == kUsualText)
+        progress_.note("the model has a chat template, so it writes half of what it is calibrated on (--data novels is quicker)");
       TuneOptions text;
       text.context = recipe_.calibrate.context;
       phases.push_back({"writing text", static_cast<double>(tokens) * seconds_per_written_token(*model_, text)});
@@ -315,7 +326,7 @@ class Job {
   }
 
   // What is measured once a model, before the formats can be chosen.
-  std::vector<Phase> measuring_phases(const Plan& plan, const Estimate& estimate) const {
+  std::vector<Phase> measuring_phases(const Plan& plan, const Estimate& estimate) {
     std::vector<Phase> phases;
     add_text_phase(phases);
     if (const Step* step = allocate_step())
@@ -411,7 +422,7 @@ class Job {
     options.data = nameless(options.data);
     if (!text_.windows.windows.empty())
       options.data_hash = text_.windows.hash;
-    else if (allocates())
+    else if (allocates() || drawn_later_)
       options.data_hash = std::string(32, 'f');  // will be drawn
     return options;
   }
@@ -430,7 +441,7 @@ class Job {
   CalibrationText text_;
   TokenWindows check_windows_;  // empty: nothing is checked
   Json probes_;
-  bool measures_ = false;  // sensitivities of the original, which take memory
+  bool drawn_later_ = false, measures_ = false;  // sensitivities of the original, which take memory
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ struct CompressRequest {
   std::filesystem::path cache;  // "" : the default folder
   double minutes = 0;           // of training, for a tune step whose tokens are not given
   bool allow_short = false;     // also where these are fewer than its schedule needs
+  bool context_given = false;   // the window was asked for: one that the model does not have is refused, not clipped
   int threads = 0;
   bool force = false;    // overwrite the output
   bool dry_run = false;  // memory, time and, where nothing must be measured for it, plan and bytes only

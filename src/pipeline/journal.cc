@@ -64,7 +64,11 @@ Journal::Journal(std::filesystem::path folder, const Json& key) : folder_(std::m
     fresh = std::filesystem::create_directory(folder_, error);
     if (error)
       throw Error(ErrorKind::io, "cannot create the journal", folder_.string(), error.message(),
-                  "choose an output folder that you may write to");
+                  std::filesystem::exists(folder_, error) ? "something else has this name: move it, or choose another output"
+                                                          : "choose an output folder that you may write to");
+    if (!fresh && !std::filesystem::exists(folder_ / "key.json") && holds_entries(folder_))
+      throw Error(ErrorKind::io, "the folder beside the output is no journal", folder_.string(),
+                  "files, and no key.json", "move it, or choose another output: a journal is taken away in the end");
     lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock_ < 0 && errno == ENOENT) continue;
     if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {

@@ -180,6 +180,7 @@ Recipe recipe_from_json(const Json& json, const std::string& where) {
   Recipe recipe;
   if (const auto calibrate = json.find("calibrate"); calibrate != json.end())
     read_options(recipe.calibrate, with_counts(*calibrate, where + ": calibrate"), where + ": calibrate");
+  recipe.tune_given = json.contains("tune");
   if (const auto tune = json.find("tune"); tune != json.end())
     read_options(recipe.tune, with_counts(*tune, where + ": tune"), where + ": tune");
   const auto steps = json.find("step");

@@ -13,13 +13,12 @@
 
 namespace whit {
 
-// What methods look at unless a recipe or --data says another text: "novels" (those that set-up installed; at hand at
-// once) or "self" (the original writes it, once).
-inline constexpr const char* kUsualText = "novels";
+// What methods look at unless a recipe or --data says another text: settled_text() says which one a model gets.
+inline constexpr const char* kUsualText = "auto";
 
 // [calibrate]: the text that methods look at.
 struct CalibrateOptions {
-  std::string data = kUsualText;  // or a plain text file, or "self+FILE"
+  std::string data = kUsualText;  // or "novels", "self", a plain text file, "self+FILE"
   std::string data_hash;          // set in a resolved recipe: hash of the drawn token windows, checked when used again
   int tokens = 8192;
   int context = 512;
@@ -29,7 +28,8 @@ struct CalibrateOptions {
 
   template <class V>
   void visit(V& v) {
-    v("data", data, "a plain text file, novels, self (the original writes it), or self+FILE");
+    v("data", data, "a plain text file, novels, self (the original writes it), self+FILE, or auto: self+novels for a model with a chat "
+      "template, else novels");
     v("data_hash", data_hash, "hash of the token windows that this recipe was made with");
     v("tokens", tokens, "calibration tokens", Range{1, 1e9});
     v("context", context, "tokens of a calibration window", Range{2, 1e6});
@@ -53,6 +53,7 @@ struct Step {
 struct Recipe {
   CalibrateOptions calibrate;
   TuneOptions tune;  // [tune]: for a tune step
+  bool tune_given = false;
   std::vector<Step> steps;
 };
 

@@ -79,6 +79,7 @@ double Training::probe() {
 }
 
 double Training::look() {
+  job_.progress.check_interrupt();
   const auto start = Clock::now();
   held_out();
   keep();

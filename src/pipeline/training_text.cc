@@ -22,11 +22,13 @@ constexpr uint64_t kMostTokens = uint64_t{16} << 20;  // different ones, unless 
 
 // Windows that are written side by side, and one entry of the cache.
 uint64_t piece_windows() { return learning_device() == "cuda" ? 4096 : 64; }
+// A text of so few, as calibration looks at, is one small piece: nobody waits for what is not read.
+constexpr uint64_t kFewWindows = 16;
 
-// How self-written windows begin: 15 % with the header of a user's message (where the chat template can be evaluated), a share
-// with 4 to 24 tokens of a text (45 % of a file that stands beside self, else one novel's words in eight), the others with
-// what ends a document and one token drawn from the whole vocabulary: what the model writes from there shows all that it
-// knows, and not one author's world.
+// How self-written windows begin: 15 % with the header of a user's message (where the chat template can be evaluated),
+// a share with 4 to 24 tokens of a text (45 % of a file that stands beside self, else one novel's words in eight), the
+// others with what ends a document and one token drawn from the whole vocabulary: what the model writes from there
+// shows all that it knows, and not one author's world.
 struct Starts {
   std::vector<int32_t> text, header;
   double share = 0;  // of windows that begin with the text
@@ -78,7 +80,8 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
       const std::string mark = "A user's words.";
       ChatOptions options;
       options.special_tokens = tokenizer.special_tokens();
-      const std::string shown = ChatTemplate(jinja).render(Json::array({{{"role", "user"}, {"content", mark}}}), options);
+      const std::string shown =
+          ChatTemplate(jinja).render(Json::array({{{"role", "user"}, {"content", mark}}}), options);
       if (const size_t end = shown.find(mark); end != std::string::npos)
         starts.header = tokenizer.encode(shown.substr(0, end), false, true);
     }
@@ -93,22 +96,23 @@ Starts starts_of(const Model& model, const Tokenizer& tokenizer, std::span<const
 struct Pieces {
   Pieces(const Model& model, std::span<const int32_t> file, uint64_t windows, const TuneOptions& options,
          const Cache& cache)
-      : length(static_cast<uint64_t>(options.context)), count((windows + piece_windows() - 1) / piece_windows()) {
+      : length(static_cast<uint64_t>(options.context)),
+        size(windows <= kFewWindows ? kFewWindows : piece_windows()),
+        count((windows + size - 1) / size) {
     for (uint64_t p = 0; p < count; ++p) {
       Hasher hasher;
       hasher.add("self-written text 5");
       hasher.add(std::as_bytes(file));
       hasher.add(model.content_hash);
       hasher.add(learning_device());
-      for (const uint64_t number : {length, static_cast<uint64_t>(options.seed), piece_windows(), p})
-        hasher.add(number);
+      for (const uint64_t number : {length, static_cast<uint64_t>(options.seed), size, p}) hasher.add(number);
       keys.push_back(hasher.hex() + "-text");
       if (!std::filesystem::exists(cache.path(keys.back()))) missing.push_back(p);
     }
   }
-  uint64_t missing_tokens() const { return missing.size() * piece_windows() * length; }
+  uint64_t missing_tokens() const { return missing.size() * size * length; }
 
-  uint64_t length, count;
+  uint64_t length, size, count;  // tokens of a window, windows of a piece, pieces
   std::vector<std::string> keys;
   std::vector<uint64_t> missing;
 };
@@ -116,7 +120,7 @@ struct Pieces {
 void write_missing(const Model& model, const Tokenizer& tokenizer, std::span<const int32_t> file, const Pieces& pieces,
                    uint64_t seed, const Cache& cache, Progress& progress) {
   if (pieces.missing.empty()) return;
-  const uint64_t piece = piece_windows(), length = pieces.length;
+  const uint64_t piece = pieces.size, length = pieces.length;
   TextWriter writer(model);
   const Starts starts = starts_of(model, tokenizer, file, progress);
   progress.begin("writing text", static_cast<double>(pieces.missing_tokens()));
@@ -192,7 +196,8 @@ uint64_t text_tokens_for(const TuneOptions& options, uint64_t held_out_windows, 
   uint64_t windows = std::clamp(self ? tokens / 2 : tokens, length, kMostTokens) / length;
   if (self) {
     const uint64_t piece = piece_windows() * (mixed ? 2 : 1);
-    windows = std::max<uint64_t>(1, (windows + held_out_windows + piece / 2) / piece) * piece - std::min(held_out_windows, piece - 1);
+    windows = std::max<uint64_t>(1, (windows + held_out_windows + piece / 2) / piece) * piece -
+              std::min(held_out_windows, piece - 1);
   }
   return windows * length;
 }
@@ -253,7 +258,8 @@ TrainingText training_text(const Model& writer, const TuneOptions& options, uint
   }
   if (text.size() < 2)
     throw Error(ErrorKind::input, "the training text leaves nothing to train on", options.data,
-                std::to_string(text.size()) + " windows, one of them held out", "a longer text, or a smaller --context");
+                std::to_string(text.size()) + " windows, one of them held out",
+                "a longer text, or a smaller --context");
   // Of a short text an eighth.
   const uint64_t held_out = std::min<uint64_t>(held_out_windows, std::max<uint64_t>(1, text.size() / 8));
   // In an order that mixes the sources; what is held out is the end of it.

@@ -121,6 +121,7 @@ TrainingPace training_pace(const TuneJob& job, bool rough) {
   if (learning_device() == "cpu") kept.emplace();
   TrainingPace pace;
   pace.step = training.probe() * batch / options.batch;
+  job.progress.check_interrupt();
   // A step goes forward twice and backward once where a look goes forward.
   pace.look = rough
                   ? pace.step / 3 *
@@ -288,7 +289,11 @@ Json tune(const TuneRequest& request, Progress& progress) {
   }
   TuneOptions options = request.options;
   for (const Model* reader : {model.get(), original ? original.get() : model.get()})
-    options.context = window_tokens(*reader, options.context, TuneOptions{}.context, "--context", progress);
+    options.context = window_tokens(*reader, options.context, request.context_given ? 0 : TuneOptions{}.context, "--context",
+                                    progress);
+  if (options.batch % options.context != 0)
+    progress.note(fmt::format("steps of {} tokens, not {}: whole windows of {}", settled(options).batch, options.batch,
+                              options.context));
   const uint64_t promised = baseline + tune_bytes(*model, plan, original != nullptr, options);
   const OutputFrame frame(*model, progress);
   // The formats stay, and with them the bytes of all that is trained; the manifest tells of it.

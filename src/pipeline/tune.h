@@ -70,6 +70,7 @@ struct TuneRequest {
   double minutes = 0;
   std::filesystem::path cache;
   int threads = 0;
+  bool context_given = false;  // a window that the models do not have is refused, not clipped
   bool force = false, dry_run = false, verify = true, allow_short = false;
 };
 

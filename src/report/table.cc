@@ -141,7 +141,9 @@ std::string html_escape(const std::string& text) {
   for (size_t at = 0; at < text.size();) {
     const size_t begin = at;
     const uint32_t code = next_code_point(text, at);
-    const bool broken = code == 0xfffd || (code < 0x20 && code != '\n' && code != '\t' && code != '\r') || code == 0x7f;
+    // What turns the direction of writing would turn the page around it too.
+    const bool broken = code == 0xfffd || (code >= 0x80 && code < 0xa0) || (code >= 0x202a && code <= 0x202e) ||
+                        (code >= 0x2066 && code <= 0x2069) || (code < 0x20 && code != '\n' && code != '\t' && code != '\r') || code == 0x7f;
     switch (code) {
       case '&':
         out += "&amp;";

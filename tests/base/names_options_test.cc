@@ -12,6 +12,13 @@ TEST(Names, TheNearestIsOffered) {
   EXPECT_EQ(nearest_name("knapsak", known), "knapsack");
   EXPECT_EQ(nearest_name("something else", known), "");
   EXPECT_EQ(nearest_name("anything", {}), "");
+  const std::vector<std::string> options = {"-h", "--threads", "grid", "ria", "q4_k", "gptq-4"};
+  EXPECT_EQ(nearest_name("gird", options), "grid");  // two letters changed places
+  EXPECT_EQ(nearest_name("GPTQ-4", options), "gptq-4");
+  EXPECT_EQ(nearest_name("Q4_K_M", options), "q4_k");
+  EXPECT_EQ(nearest_name("--thr", options), "--threads");
+  EXPECT_EQ(nearest_name("-x", options), "");
+  EXPECT_EQ(nearest_name("rixx", options), "");
   EXPECT_EQ(nearest_name(std::string(100000, 'x'), known), "");  // hostile lengths cost nothing
   EXPECT_NE(suggest_name("something else", known).find("knapsack"), std::string::npos);
 }

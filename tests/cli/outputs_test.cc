@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "base/output.h"
 #include "cli/program.h"
 
 namespace whit {
@@ -82,6 +84,8 @@ TEST_F(Outputs, WhatIsNoFileIsRefused) {
   fs::create_directory(directory);
   expect(pipe, 5, "a pipe");
   expect(directory, 5, "a folder");
+  // A program that takes these would replace them on this machine, where it may.
+  for (const char* name : {"/dev/null", "/dev/stdout", "/dev/fd/1"}) ASSERT_THROW(output_target(name, true), Error) << name;
   expect("/dev/null", 5, "/dev/null");
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
   expect("/dev/stdout", 5, "/dev/stdout", true);

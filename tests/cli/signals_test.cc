@@ -111,30 +111,73 @@ TEST_F(Signals, ALimitOnFileSizesIsAnError) {
   }
 }
 
+// A folder cannot be looked into then, and goes all the same.
+TEST_F(Signals, ALimitOnOpenFilesLeavesNothing) {
+  size_t refused = 0;
+  for (int limit = 4; limit < 12; ++limit) {
+    const Outcome outcome = call_shell(
+        "ulimit -n " + std::to_string(limit) + "; exec whit convert '" + stories + "' out", folder.path());
+    if (outcome.code == 0) break;
+    if (outcome.error.find("loading shared libraries") != std::string::npos) continue;  // not yet the program itself
+    ++refused;
+    EXPECT_EQ(outcome.code, 5) << outcome.error;
+    EXPECT_NE(outcome.error.find("ulimit -n"), std::string::npos) << outcome.error;
+    EXPECT_EQ(entries(folder.path()), 0u) << outcome.error;
+  }
+  EXPECT_GT(refused, 0u);
+}
+
 #ifndef __SANITIZE_ADDRESS__  // which takes terabytes of addresses
 TEST_F(Signals, ALimitOnMemoryIsAnError) {
   const Outcome outcome =
       call_shell("ulimit -v 3000000; exec whit convert '" + stories + "' out.gguf --threads 1024", folder.path());
   EXPECT_EQ(outcome.code, 4) << outcome.error;
   EXPECT_NE(outcome.error.find("no more threads"), std::string::npos) << outcome.error;
+#ifdef WHIT_LEARN
+  // Where the libraries would wait for ever.
+  const Outcome learning = call_shell(
+      "ulimit -v 1048576; exec timeout 20 whit compress '" + stories + "' --preset rtn-3 -o out.gguf", folder.path());
+  EXPECT_EQ(learning.code, 4) << learning.error;
+  EXPECT_NE(learning.error.find("ulimit -v"), std::string::npos) << learning.error;
+#endif
   EXPECT_EQ(entries(folder.path()), 0u);
 }
 #endif
 
 TEST_F(Signals, TermAndHangupStopAsCtrlCDoes) {
+  struct Case {
+    std::string name, command;
+    int code;
+    Outcome outcome;
+  };
+  std::vector<Case> cases;
   for (const auto& [name, code] : {std::pair{"TERM", 143}, std::pair{"HUP", 129}, std::pair{"INT", 130}}) {
-    // Waiting for a line, and waiting for a pipe that nobody writes to.
-    for (const std::string& command :
-         {"run '" + stories + "' --template chatml < waiting", "eval '" + stories + "' --text waiting"}) {
-      // In a chat the first Ctrl-C only asks for another.
-      if (std::string(name) == "INT" && command.starts_with("run")) continue;
-      const Outcome outcome = call_shell("mkfifo waiting; sleep 60 > waiting & open=$!\nset -m; whit " + command +
-                                             " & pid=$!; sleep 1.5; kill -" + name +
-                                             " $pid\ncode=0; wait $pid || code=$?; kill $open; rm waiting; exit $code",
-                                         folder.path());
-      EXPECT_EQ(outcome.code, code) << name << " " << command << outcome.error;
-      EXPECT_EQ(outcome.error.find("unexpected"), std::string::npos) << outcome.error;
-    }
+    // Waiting for a line, and waiting for a pipe that nobody writes to. In a chat the first Ctrl-C only asks for another.
+    if (std::string(name) != "INT")
+      cases.push_back({name, "run '" + stories + "' --template chatml < waiting", code, {}});
+    cases.push_back({name, "eval '" + stories + "' --text waiting", code, {}});
+  }
+  // All at once: they do nothing but wait.
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const fs::path own = folder.path() / std::to_string(i);
+    fs::create_directory(own);
+    threads.emplace_back([&one = cases[i], own] {
+      one.outcome = call_shell("mkfifo waiting; sleep 60 > waiting & open=$!\nset -m; whit " + one.command +
+                                   " & pid=$!; sleep 2.5; kill -" + one.name +
+                                   " $pid\ncode=0; wait $pid || code=$?; kill $open; exit $code",
+                               own);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Case& one : cases) {
+    EXPECT_EQ(one.outcome.code, one.code) << one.name << " " << one.command << one.outcome.error;
+    EXPECT_EQ(one.outcome.error.find("unexpected"), std::string::npos) << one.outcome.error;
+    EXPECT_NE(one.outcome.error.find(one.code == 130   ? "Ctrl-C"
+                                     : one.code == 143 ? "SIGTERM"
+                                                       : "SIGHUP"),
+              std::string::npos)
+        << one.outcome.error;
   }
 }
 

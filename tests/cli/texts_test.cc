@@ -33,6 +33,16 @@ TEST_F(Texts, OfAPrompt) {
   EXPECT_EQ(call_whit(raw({"-f", "-"}), "Once upon a time\n").out, expected);
   EXPECT_EQ(call_whit(raw({"-p", "-"}), "Once upon a time").out, expected);
   EXPECT_EQ(bash("whit run " + stories + " --raw -n 8 --temp 0 --quiet -f <(echo Once upon a time)").out, expected);
+  EXPECT_EQ(call_whit(raw({"-p", "-"}), "\xef\xbb\xbfOnce upon a time\r\n").out, expected);
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"-p", "On\xff"}, {"-p", "a", "--stop", "\xff"}})
+    EXPECT_EQ(call_whit(raw(words)).code, 3);
+  EXPECT_EQ(call_whit({"run", stories, "-p", "a", "--template", "chatml", "--system", "\xff"}).code, 3);
+  const Outcome marked = call_whit(
+      {"eval", stories, "--context", "8", "--chunks", "1", "--text",
+       folder.file("marked", "\xef\xbb\xbfOnce upon a time there was\r\na little girl named Lily.\r\n")});
+  EXPECT_NE(marked.error.find("a byte order mark"), std::string::npos) << marked.error;
+  EXPECT_NE(marked.error.find("CR LF"), std::string::npos) << marked.error;
   // One newline goes, no more.
   EXPECT_NE(call_whit(raw({"-p", "-"}), "Once upon a time\n\n").out, expected);
   EXPECT_EQ(call_whit(raw({"-f", folder.file("empty", "")})).code, 3);
@@ -72,12 +82,17 @@ TEST_F(Texts, ToBeJudgedOn) {
 #ifdef WHIT_LEARN
 // Read for the check, for statistics and once more to train on.
 TEST_F(Texts, ToCalibrateOn) {
-  const std::string words = "compress " + stories + " --preset gptq-3 --calibration-tokens 512 --context 64";
   const std::string docs = tests + "/../docs/cli.md";
-  ASSERT_EQ(bash("whit " + words + " --data " + docs + " -o a.gguf").code, 0);
-  const Outcome piped = bash("whit " + words + " --data <(cat " + docs + ") -o b.gguf");
+  const auto words = [&](const std::string& data, const char* out) {
+    return std::vector<std::string>{"compress", stories,  "--preset", "gptq-3", "--calibration-tokens", "512",
+                                    "--context", "64", "--no-check", "--data", data, "-o", folder.path() / out};
+  };
+  ASSERT_EQ(call_whit(words(docs, "a.gguf")).code, 0);
+  const Outcome piped = bash("whit compress " + stories +
+                             " --preset gptq-3 --calibration-tokens 512 --context 64 --no-check --data <(cat " + docs +
+                             ") -o b.gguf");
   EXPECT_EQ(piped.code, 0) << piped.error;
-  EXPECT_EQ(bash("cat " + docs + " | whit " + words + " --data - -o c.gguf").code, 0);
+  EXPECT_EQ(call_whit(words("-", "c.gguf"), read_all(docs)).code, 0);
   EXPECT_EQ(read_all(folder.path() / "a.gguf"), read_all(folder.path() / "b.gguf"));
   EXPECT_EQ(read_all(folder.path() / "a.gguf"), read_all(folder.path() / "c.gguf"));
   EXPECT_EQ(
@@ -103,7 +118,7 @@ TEST_F(Texts, TimesAreInTheJson) {
 TEST_F(Texts, LinesOfAChat) {
   const Outcome outcome =
       call_whit({"run", stories, "--template", "chatml", "-n", "3", "--context", "256", "--temp", "0"},
-                "/help\n/rset\n/etc/passwd is a file\n\n  \t\r\n/reset\r\n/exit\nnever\n");
+                "/help\n/rset\n/etc/passwd is a file\nHello \xff\n\n  \t\r\n/reset\r\n/exit\nnever\n");
   EXPECT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_EQ(outcome.out, "");  // nothing of it was sent
   EXPECT_NE(outcome.error.find("/exit (or Ctrl-D) leaves"), std::string::npos) << outcome.error;
@@ -111,6 +126,7 @@ TEST_F(Texts, LinesOfAChat) {
       << outcome.error;
   EXPECT_NE(outcome.error.find("[/etc/passwd is no command"), std::string::npos) << outcome.error;
   EXPECT_NE(outcome.error.find("Forgotten."), std::string::npos) << outcome.error;
+  EXPECT_NE(outcome.error.find("the line was not sent"), std::string::npos) << outcome.error;
 
   Terminal quiet(true);
   const std::pair<std::string, std::string> lines[] = {{"//etc", "/etc"}, {"a / b", "a / b"}, {"hello\r", "hello"}};
@@ -137,7 +153,7 @@ TEST_F(Texts, TheDefaultOne) {
   }
   EXPECT_EQ(
       call_shell(
-          copy + "cp '" WHIT_SOURCE_DIR "/.whit/data/jargon.txt.gz' usr/share/whit/data; exec usr/bin/whit " + eval,
+          "unset WHIT_DATA; cp '" WHIT_SOURCE_DIR "/.whit/data/jargon.txt.gz' usr/share/whit/data; exec usr/bin/whit " + eval,
           folder.path())
           .code,
       0);

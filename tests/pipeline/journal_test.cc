@@ -67,6 +67,17 @@ TEST_F(JournalTest, WhatWasBeingRemovedGoes) {
   EXPECT_FALSE(std::filesystem::exists(held));
 }
 
+TEST_F(JournalTest, AnotherFolderOfThatNameIsLeftAlone) {
+  std::filesystem::create_directories(folder_);
+  write_file(folder_ / "mine.txt", "mine", false);
+  EXPECT_THROW(Journal(folder_, {{"model", "a"}}), Error);
+  EXPECT_EQ(read_file(folder_ / "mine.txt"), "mine");
+  std::filesystem::remove_all(folder_);
+  write_file(folder_, "a file", false);
+  EXPECT_THROW(Journal(folder_, {{"model", "a"}}), Error);
+  EXPECT_EQ(read_file(folder_), "a file");
+}
+
 TEST_F(JournalTest, OneProcessAtATime) {
   const Json key = {{"model", "a"}};
   Journal first(folder_, key);

@@ -26,11 +26,44 @@ class Promises : public tests::FolderTest {
   CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) const {
     return tests::toy_compression(kData / model, preset, folder_, name);
   }
+  // stories260K with another value in its metadata.
+  template <class Value>
+  std::filesystem::path stories_with(const char* key, Value value) const {
+    const ModelPtr plain = load_model(tests::kStories);
+    ModelOutput output;
+    output.metadata = plain->metadata;
+    output.metadata.set(key, value);
+    for (const StoredTensor& tensor : plain->tensors)
+      output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, tensor.format, [&tensor] {
+                                  return std::make_shared<const Packed>(copy_packed({&tensor, 0, tensor.shape.rows}));
+                                }});
+    AtomicFile file(folder_ / "changed.gguf", true);
+    write_model_file(file, output);
+    file.commit();
+    return folder_ / "changed.gguf";
+  }
   static Json run(const CompressRequest& request) {
     SilentProgress silent;
     return compress(request, silent);
   }
 };
+
+// A model that answers is calibrated on what it writes itself, others on novels; a text that was asked for is taken.
+TEST_F(Promises, TheUsualTextFollowsTheModel) {
+  const auto phases = [&](const std::filesystem::path& model, const char* data) {
+    CompressRequest job = request("models/stories260K.gguf", "gptq-3", "out.gguf");
+    job.model = model;
+    job.recipe.calibrate.data = data;
+    job.dry_run = true;
+    return run(job).at("predicted_seconds").dump();
+  };
+  const std::filesystem::path chats = stories_with("tokenizer.chat_template", std::string("{{ messages[0].content }}"));
+  EXPECT_EQ(CalibrateOptions{}.data, "auto");
+  EXPECT_NE(phases(chats, "auto").find("writing text"), std::string::npos);
+  EXPECT_EQ(phases(tests::kStories, "auto").find("writing text"), std::string::npos);
+  EXPECT_EQ(phases(chats, "novels").find("writing text"), std::string::npos);
+  EXPECT_NE(phases(tests::kStories, "self").find("writing text"), std::string::npos);
+}
 
 TEST(Phases, AreNumberedWithOneTime) {
   tests::StopAfter shown(1 << 20);
@@ -55,18 +88,7 @@ TEST_F(Promises, AContextThatTheModelDoesNotHave) {
   job.recipe.calibrate.context = static_cast<int>(known) + 1;
   EXPECT_THROW(run(job), Error) << "asked for";
   // The usual length, by a model that knows less, becomes less, and that is said.
-  const ModelPtr plain = load_model(job.model);
-  ModelOutput output;
-  output.metadata = plain->metadata;
-  output.metadata.set("llama.context_length", uint32_t{64});
-  for (const StoredTensor& tensor : plain->tensors)
-    output.tensors.push_back({tensor.name, tensor.shape, tensor.dimensions, {}, tensor.format, [&tensor] {
-                                return std::make_shared<const Packed>(copy_packed({&tensor, 0, tensor.shape.rows}));
-                              }});
-  job.model = folder_ / "short.gguf";
-  AtomicFile file(job.model, false);
-  write_model_file(file, output);
-  file.commit();
+  job.model = stories_with("llama.context_length", uint32_t{64});
   job.recipe.calibrate.context = CalibrateOptions{}.context;
   tests::StopAfter never(1 << 20);
   compress(job, never);

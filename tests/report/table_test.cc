@@ -37,6 +37,12 @@ TEST(Table, EscapeKeepsTextAndMendsWhatIsBroken) {
   const std::string broken = "\xef\xbf\xbd";
   EXPECT_EQ(html_escape("x & \"y\" 'z' </td>"), "x &amp; &quot;y&quot; &#39;z&#39; &lt;/td&gt;");
   EXPECT_EQ(html_escape("\x1b[31m"), broken + "[31m");
+  EXPECT_EQ(html_escape("\xe2\x80\xae"
+                        "a"
+                        "\xc2\x9b"
+                        "b"
+                        "\xe2\x81\xa7"),
+            broken + "a" + broken + "b" + broken);
   EXPECT_EQ(html_escape("\xe6\x97"), broken + broken);               // cut short
   EXPECT_EQ(html_escape("\xc0\xaf"), broken + broken);               // overlong
   EXPECT_EQ(html_escape("\xed\xa0\x80"), broken + broken + broken);  // a surrogate
