@@ -46,8 +46,7 @@ std::vector<int32_t> all_ends(const TokenizerParts& parts) {
   return {ends.begin(), ends.end()};
 }
 
-std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts) {
-  WHIT_CHECK(parts.types.size() == parts.tokens.size());
+void check_token_ids(const TokenizerParts& parts) {
   const auto check = [&](int32_t id, const char* what, int32_t least) {
     if (id < least || id >= static_cast<int64_t>(parts.tokens.size()))
       throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", what, std::to_string(id),
@@ -60,6 +59,11 @@ std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts) {
   for (const int32_t id : parts.front) check(id, "token before the text", 0);
   for (const int32_t id : parts.back) check(id, "token after the text", 0);
   for (const AddedToken& token : parts.added) check(token.id, "added token", 0);
+}
+
+std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts) {
+  WHIT_CHECK(parts.types.size() == parts.tokens.size());
+  check_token_ids(parts);
   parts.ends = all_ends(parts);
   if (parts.model == TokenizerModel::byte_level) return make_byte_level_tokenizer(std::move(parts));
   return make_sentencepiece_tokenizer(std::move(parts));

@@ -326,6 +326,7 @@ void leave_out_past(uint64_t rows, TokenizerParts& parts) {
 }  // namespace
 
 KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
+  check_token_ids(parts);
   leave_out_past(rows, parts);
   const bool sentencepiece = parts.model == TokenizerModel::sentencepiece;
   const size_t known = parts.tokens.size();

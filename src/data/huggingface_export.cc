@@ -166,6 +166,7 @@ bool is_tokenizer_file(std::string_view name) noexcept {
 
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   const TokenizerParts parts = tokenizer_parts(metadata);
+  check_token_ids(parts);
   json top = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   top["added_tokens"] = added_tokens_of(parts);
   if (parts.model == TokenizerModel::byte_level)

@@ -64,6 +64,8 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files);
 // For an embedding of `rows` rows; tokens past them are left out.
 KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows);
 
+// ErrorKind::input for an id that the vocabulary does not have: before parts become a tokenizer or another file.
+void check_token_ids(const TokenizerParts& parts);
 // Checks what both kinds of files can get wrong (ids out of range, sizes) and builds.
 std::shared_ptr<const Tokenizer> build_tokenizer(TokenizerParts parts);
 

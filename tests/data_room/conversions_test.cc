@@ -47,6 +47,17 @@ void expect_same_ids(const Files& files) {
     }
 }
 
+// An id that the vocabulary does not have was read past its end.
+TEST(Conversions, IdsOutOfRangeAreRefused) {
+  const KeyValues right = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1300);
+  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.unknown_token_id"}) {
+    KeyValues wrong = right;
+    wrong.set(key, uint32_t{1u << 30});
+    EXPECT_THROW(tokenizer_files(wrong), Error) << key;
+    EXPECT_THROW(make_tokenizer(wrong), Error) << key;
+  }
+}
+
 TEST(Conversions, EveryWayToMarkSpaces) {
   const std::string mark = "\u2581";
   for (const char* scheme : {"never", "first", "always"}) {
