@@ -177,6 +177,25 @@ TEST_F(Crafted, NumbersThatOverflowAreOneError) {
   }
 }
 
+// One of two would be read and both written.
+TEST_F(Crafted, AMemberThatIsATensorTooIsRefused) {
+  for (const std::filesystem::path& source : sources()) {
+    const ModelPtr model = load_model(source);
+    const auto stack = std::find_if(model->tensors.begin(), model->tensors.end(),
+                                    [](const StoredTensor& tensor) { return !tensor.members.empty(); });
+    if (stack == model->tensors.end()) continue;
+    FileParts parts = read_parts(source);
+    FileTensor again = *std::find_if(parts.tensors.begin(), parts.tensors.end(),
+                                     [](const FileTensor& tensor) { return tensor.name == "output_norm.weight"; });
+    again.name = stack->members.back().name;
+    parts.tensors.push_back(again);
+    write_parts(parts, file());
+    EXPECT_NE(refusal(ErrorKind::input).find("twice"), std::string::npos) << source << refusal(ErrorKind::input);
+    return;
+  }
+  FAIL() << "no stored model has stacks";
+}
+
 TEST_F(Crafted, PartsThatNoPackerWritesAreRefused) {
   Rng rng(3);
   ModelOutput output;

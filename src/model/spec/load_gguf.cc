@@ -87,6 +87,19 @@ void take_file(Model& model, const GgufFile& gguf, const LoadOptions& options, H
   hasher.add(checksums ? bytes.first(gguf.header_bytes) : bytes);
 }
 
+// A stack and a tensor beside it can both claim a name.
+void check_names(const Model& model) {
+  std::set<std::string_view> seen;
+  const auto claim = [&](const std::string& name) {
+    if (!seen.insert(name).second)
+      refuse(model, "a tensor is there twice", "tensor " + name, "in a stack and beside it, or in two stacks");
+  };
+  for (const StoredTensor& tensor : model.tensors) {
+    if (tensor.members.empty()) claim(tensor.name);
+    for (const Member& member : tensor.members) claim(member.name);
+  }
+}
+
 }  // namespace
 
 ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& options) {
@@ -124,6 +137,7 @@ ModelPtr load_gguf_model(const std::filesystem::path& path, const LoadOptions& o
                fmt::format("{} of {}", model->tensors.size(), told));
     }
     for (const char* key : {"split.no", "split.count", "split.tensors.count"}) model->metadata.erase(key);
+    check_names(*model);
     settle_output(*model, std::nullopt);
     describe(*model);
     model->spec.stream_rotation = stored_stream(gguf);
