@@ -48,7 +48,10 @@ TEST_F(Output, IsNoInput) {
   EXPECT_NO_THROW(check_not_an_input(folder / "none", inputs));
   const fs::path folders[] = {folder};
   EXPECT_THROW(check_not_an_input(folder / "in", folders), Error);
-  EXPECT_NO_THROW(check_not_an_input(folder / "new", folders));
+  // A new file of the model's folder may be taken for one of the model's own; a file of weights in one file is not.
+  EXPECT_THROW(check_not_an_input(folder / "new", folders), Error);
+  EXPECT_NO_THROW(check_not_an_input(folder / "new", folders, true));
+  EXPECT_NO_THROW(check_not_an_input(folder / "new.gguf", folders));
 }
 
 TEST_F(Output, EndingsInAnyLetters) {

@@ -108,9 +108,14 @@ const Case kCases[] = {
     {"NoDecoder", "llama_gqa", [](json& j) { j.erase("decoder"); }, "decoder"},
     {"PostProcessor", "llama_gqa",
      [](json& j) {
+       j["post_processor"] = {{"type", "OtherProcessing"}};
+     },
+     "OtherProcessing"},
+    {"PostProcessorWithoutTokens", "llama_gqa",
+     [](json& j) {
        j["post_processor"] = {{"type", "BertProcessing"}};
      },
-     "BertProcessing"},
+     "post_processor.cls"},
     {"TemplateWithoutText", "llama2_sentencepiece", [](json& j) { j["post_processor"]["single"].erase(1); },
      "template"},
     {"TemplateNamesNobody", "llama2_sentencepiece",
