@@ -32,7 +32,7 @@ class CompressTest : public tests::FolderTest {
   }
 
   CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) {
-    return tests::toy_compression(kData / model, preset, folder_, name);
+    return tests::toy_compression(kData / model, preset_recipe(preset), folder_, name);
   }
 
   Json run(const CompressRequest& request) {

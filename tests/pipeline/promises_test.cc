@@ -24,7 +24,7 @@ class Promises : public tests::FolderTest {
     if (std::filesystem::exists(texts)) ::setenv("WHIT_DATA", texts.c_str(), 0);
   }
   CompressRequest request(const std::string& model, const std::string& preset, const std::string& name) const {
-    return tests::toy_compression(kData / model, preset, folder_, name);
+    return tests::toy_compression(kData / model, preset_recipe(preset), folder_, name);
   }
   // stories260K with another value in its metadata.
   template <class Value>

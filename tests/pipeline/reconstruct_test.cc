@@ -28,19 +28,13 @@ class ReconstructTest : public tests::FolderTest {
   }
 
   CompressRequest request(const std::string& preset, const std::string& name, Json blockwise = nullptr) {
-    CompressRequest request;
-    request.model = kStories;
-    request.output = folder_ / name;
-    request.recipe = preset_recipe(preset);
-    request.recipe.calibrate.data = (folder_ / "text.txt").string();
-    request.recipe.calibrate.tokens = 1024;
+    CompressRequest request = tests::toy_compression(kStories, preset_recipe(preset), folder_, name);
     request.recipe.calibrate.context = 64;
+    request.threads = 1;
     if (!blockwise.is_null() && !blockwise.contains("batch")) blockwise["batch"] = 128;  // seven steps an epoch
     if (!blockwise.is_null())
       request.recipe.steps.push_back(
           {"blockwise", {}, nullptr, make_reconstructor("blockwise", blockwise)->options(), {}, {}, {}, 0});
-    request.cache = folder_ / "cache";
-    request.threads = 1;
     return request;
   }
 

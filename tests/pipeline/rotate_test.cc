@@ -29,15 +29,9 @@ class RotateTest : public tests::FolderTest {
   }
 
   CompressRequest request(const std::filesystem::path& model, const std::string& recipe, const std::string& name) {
-    CompressRequest result;
-    result.model = model;
-    result.output = folder_ / name;
-    result.recipe = parse_recipe("whit = 1\n" + recipe, "test");
-    result.recipe.calibrate.data = (folder_ / "text.txt").string();
+    CompressRequest result = tests::toy_compression(model, parse_recipe("whit = 1\n" + recipe, "test"), folder_, name);
     result.recipe.calibrate.tokens = 512;
     result.recipe.calibrate.context = 64;
-    result.cache = folder_ / "cache";
-    result.threads = 2;
     return result;
   }
   static Json run(const CompressRequest& request) {

@@ -110,13 +110,13 @@ inline void write_mixed_types(const std::filesystem::path& path) {
   file.commit();
 }
 
-// A preset on `model`, calibrated on the text.txt of `folder`, where output and cache lie too.
-inline CompressRequest toy_compression(const std::filesystem::path& model, const std::string& preset,
+// A recipe on `model`, calibrated on the text.txt of `folder`, where output and cache lie too.
+inline CompressRequest toy_compression(const std::filesystem::path& model, Recipe recipe,
                                        const std::filesystem::path& folder, const std::string& name) {
   CompressRequest result;
   result.model = model;
   result.output = folder / name;
-  result.recipe = preset_recipe(preset);
+  result.recipe = std::move(recipe);
   result.recipe.calibrate.data = (folder / "text.txt").string();
   result.recipe.calibrate.tokens = 1024;
   result.recipe.calibrate.context = 128;

@@ -24,14 +24,7 @@ class TuneTest : public tests::FolderTest {
   }
 
   std::filesystem::path compressed(const std::string& preset) {
-    CompressRequest request;
-    request.model = kStories;
-    request.output = folder_ / (preset + ".gguf");
-    request.recipe = preset_recipe(preset);
-    request.recipe.calibrate.data = (folder_ / "text.txt").string();
-    request.recipe.calibrate.tokens = 1024;
-    request.recipe.calibrate.context = 128;
-    request.cache = folder_ / "cache";
+    CompressRequest request = tests::toy_compression(kStories, preset_recipe(preset), folder_, preset + ".gguf");
     request.threads = 1;
     SilentProgress silent;
     compress(request, silent);
