@@ -30,6 +30,11 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+std::string small_letters(std::string text) {
+  for (char& c : text) c = small(c);
+  return text;
+}
+
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
   std::string best;
   // Of two letters any would be near.

@@ -15,6 +15,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 // "did you mean X?", or the list of all known names.
 std::string suggest_name(std::string_view name, std::span<const std::string> known);
 
+// `text` with the letters A to Z made small.
+std::string small_letters(std::string text);
+
 // Glob with * (any run) and ? (one character), over the whole name.
 bool glob_match(std::string_view pattern, std::string_view name) noexcept;
 

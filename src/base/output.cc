@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/names.h"
 
 namespace whit {
 namespace {
@@ -19,12 +20,7 @@ constexpr size_t kOwnEnding = 16;  // .tmp-PID, .journal
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
-std::string small_ending(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return ending;
-}
+std::string small_ending(const fs::path& path) { return small_letters(path.extension().string()); }
 
 const char* kind_of(fs::file_type type) {
   switch (type) {

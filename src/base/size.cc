@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/names.h"
 
 namespace whit {
 namespace {
@@ -26,9 +27,7 @@ std::optional<uint64_t> parse(const std::string& text, std::span<const Unit> uni
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || !std::isfinite(number)) return std::nullopt;
-  std::string name(end, text.data() + text.size());
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string name = small_letters({end, text.data() + text.size()});
   const auto unit = std::find_if(units.begin(), units.end(), [&](const Unit& known) { return known.name == name; });
   if (unit == units.end()) return std::nullopt;
   // "1.001k" is 1001 though the product is a little less.

@@ -113,9 +113,10 @@ class NewFolder {
       ::flock(whole, LOCK_EX);
       for (const auto& entry : std::filesystem::directory_iterator(path_)) {
         const std::string name = entry.path().filename().string();
-        if (name == "model.safetensors.index.json" || is_tokenizer_file(name) ||
-            (name.starts_with("model") && name.ends_with(".safetensors")))
-          std::filesystem::remove_all(entry.path());
+        if (is_tokenizer_file(name))
+          std::filesystem::remove_all(entry.path());  // one of these is a folder
+        else if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
+          std::filesystem::remove(entry.path());
       }
       std::vector<std::filesystem::path> files;
       for (const auto& entry : std::filesystem::directory_iterator(temporary_)) files.push_back(entry.path());

@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/error.h"
+#include "base/names.h"
 #include "base/output.h"
 #include "cli/convert.h"
 #include "data/tokenizer.h"
@@ -18,8 +18,7 @@ std::vector<FormatPtr> read_types(const std::string& text) {
   std::vector<FormatPtr> types;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size());
-    std::string name = text.substr(at, end - at);
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string name = small_letters(text.substr(at, end - at));
     const FormatPtr format = make_format(name);
     if (!format->is_ggml() || !rounds_alone(format))
       throw Error(ErrorKind::usage, "this type cannot be written by rounding weights", "--type", name,

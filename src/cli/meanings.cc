@@ -205,8 +205,8 @@ constexpr Meaning kVerbs[] = {
 
 std::string plain(std::string name) {
   name.erase(0, name.find_first_not_of('-'));
-  for (char& c : name) c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return name;
+  std::replace(name.begin(), name.end(), '_', '-');
+  return small_letters(std::move(name));
 }
 
 bool has(std::span<const std::string> known, std::string_view option) {

@@ -1,21 +1,19 @@
 #include "cli/named_file.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "base/magic.h"
+#include "base/names.h"
 #include "data/text.h"
 
 namespace whit {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string small_letters(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 bool is_web_page(std::string_view head) {
   const std::string text = small_letters(std::string(head.substr(0, 256)));
@@ -32,27 +30,23 @@ std::string kind_of(const std::string& name) {
   std::ifstream file(name, std::ios::binary);
   file.read(head.data(), static_cast<std::streamsize>(head.size()));
   head.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  if (begins_as_safetensors(head)) return "weights (safetensors)";
+  if (begins_as_pickle(head)) return "a pickle";
+  if (const std::string_view packed = packed_as(head); packed == "zip")
+    return "a zip archive: unpack it";
+  else if (!packed.empty())
+    return fmt::format("compressed ({}): unpack it", packed);
   static const std::pair<std::string_view, const char*> marks[] = {
       {"GGUF", "a model (GGUF)"},
-      {"PK\x03\x04", "a zip archive: unpack it"},
-      {"\x1f\x8b", "compressed (gzip): unpack it"},
-      {"BZh", "compressed (bzip2): unpack it"},
-      {"\xfd"
-       "7zXZ",
-       "compressed (xz): unpack it"},
-      {"\x28\xb5\x2f\xfd", "compressed (zstd): unpack it"},
       {"%PDF", "a PDF: save its text"},
       {"\x89PNG", "a picture (PNG)"},
       {"\xff\xd8\xff", "a picture (JPEG)"},
       {"PAR1", "a table (Parquet): write its texts out"},
       {"\xff\xfe", "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"},
       {"\xfe\xff", "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"},
-      {"\x80\x02", "a pickle"},
   };
   for (const auto& [mark, kind] : marks)
     if (head.starts_with(mark)) return kind;
-  if (head.size() > 8 && head.substr(4, 4) == std::string_view("\0\0\0\0", 4) && head[8] == '{')
-    return "weights (safetensors)";
   return is_web_page(head) ? "a web page (HTML): fetch the file itself" : "";
 }
 

@@ -31,16 +31,15 @@ struct ReportOptions {
 constexpr uint64_t most_json_bytes = uint64_t{256} << 20;
 
 Json parse_json(const std::string& path) {
-  std::string text;
-  reading_file("whit report", path, "JSON: of --eval the output of `whit eval --json`", {},
-               [&] { text = read_file(path, most_json_bytes); });
   const auto too_deep = [depth = 0](int level, Json::parse_event_t, Json&) mutable {
     depth = level;
     if (depth > 64) throw Error(ErrorKind::input, "JSON is nested too deeply", "results", "more than 64 levels");
     return true;
   };
-  const Json json = Json::parse(text, too_deep, false);
-  reading_file("whit report", path, "JSON", {}, [&] {
+  Json json;
+  reading_file("whit report", path, "JSON: of --eval the output of `whit eval --json`", {}, [&] {
+    const std::string text = read_file(path, most_json_bytes);
+    json = Json::parse(text, too_deep, false);
     if (json.is_discarded())
       throw Error(ErrorKind::input, "this is no valid JSON", path, text.substr(0, 60),
                   "the output of `whit eval --json`, or results.json of a report");

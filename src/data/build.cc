@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "data/base_tokenizer.h"
-#include "data/generation.h"
 
 namespace whit {
 
@@ -88,9 +87,7 @@ KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, ui
     notes->push_back("the tokenizer has " + std::to_string(tokens) + " tokens and the embedding " +
                      std::to_string(rows) + " rows: the tokens from " + parts.tokens[rows] +
                      " on are left out, no model can say or hear them");
-  KeyValues keys = tokenizer_keys(std::move(parts), rows);
-  write_sampling(read_sampling(files), keys);
-  return keys;
+  return tokenizer_keys(std::move(parts), rows);
 }
 
 }  // namespace whit

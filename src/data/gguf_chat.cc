@@ -1,6 +1,7 @@
 #include "data/gguf_chat.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -40,6 +41,16 @@ std::map<std::string, std::string> named_by_ids(const KeyValues& metadata, const
 }
 
 }  // namespace
+
+int32_t token_id(const KeyValues& metadata, const char* key) {
+  if (!metadata.has(key)) return -1;
+  const uint64_t id = metadata.unsigned_integer(key);
+  // Some writers say "none" as all ones.
+  if (id == std::numeric_limits<uint32_t>::max()) return -1;
+  if (id > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+    throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", key, std::to_string(id));
+  return static_cast<int32_t>(id);
+}
 
 int32_t id_of_token(const TokenizerParts& parts, const std::string& text) {
   const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), text);

@@ -94,20 +94,6 @@ int32_t flags_of(const AddedToken& token) {
          (token.special ? 16 : 0);
 }
 
-}  // namespace
-
-int32_t token_id(const KeyValues& metadata, const char* key) {
-  if (!metadata.has(key)) return -1;
-  const uint64_t id = metadata.unsigned_integer(key);
-  // Some writers say "none" as all ones.
-  if (id == std::numeric_limits<uint32_t>::max()) return -1;
-  if (id > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
-    throw Error(ErrorKind::input, "a token id of the tokenizer is out of range", key, std::to_string(id));
-  return static_cast<int32_t>(id);
-}
-
-namespace {
-
 std::vector<TokenType> read_types(const KeyValues& metadata, size_t tokens) {
   std::vector<TokenType> types(tokens, TokenType::normal);
   const auto* numbers = metadata.array<int32_t>(kTypes);
@@ -296,7 +282,7 @@ TokenizerParts tokenizer_parts(const KeyValues& metadata) {
   if (metadata.boolean(kAddBos, sentencepiece || defaults.adds_bos) && parts.bos >= 0) parts.front.push_back(parts.bos);
   if (metadata.boolean(kAddEos, false) && parts.eos >= 0) parts.back.push_back(parts.eos);
   read_chat(metadata, parts);
-  read_sampling(metadata, &parts.notes);
+  parts.sampling = read_sampling(metadata, &parts.notes);
   return parts;
 }
 
@@ -381,6 +367,7 @@ KeyValues tokenizer_keys(TokenizerParts parts, uint64_t rows) {
   keys.set(kAddSpacePrefix, sentencepiece && parts.space_prefix != SpacePrefix::never &&
                                 parts.space_prefix != SpacePrefix::never_unmarked);
   write_chat(parts, keys);
+  write_sampling(parts.sampling, keys);
   const PreTokenizer defaults = parts.pre.empty() ? PreTokenizer{} : pre_tokenizer_by_name(parts.pre);
   if (parts.form != defaults.form) keys.set(kForm, name_of(parts.form, kFormNames));
   if (parts.space_prefix != SpacePrefix::never && (!sentencepiece || parts.space_prefix != SpacePrefix::always))

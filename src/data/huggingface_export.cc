@@ -198,7 +198,7 @@ std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   if (parts.bos >= 0) generation["bos_token_id"] = parts.bos;
   if (parts.padding >= 0) generation["pad_token_id"] = parts.padding;
   if (!parts.stop_strings.empty()) generation["stop_strings"] = parts.stop_strings;
-  write_sampling(read_sampling(metadata), generation);
+  write_sampling(parts.sampling, generation);
   return {{"tokenizer.json", text(top)},
           {"tokenizer_config.json", text(config)},
           {"generation_config.json", text(generation)}};

@@ -312,7 +312,7 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
   const auto config = files.find("tokenizer_config.json");
   parts.chat_templates =
       chat_templates_in(config == files.end() ? json() : parse_json(config->second, config->first), files);
-  read_sampling(files, &parts.notes);
+  parts.sampling = read_sampling(files, &parts.notes);
   if (std::string note = class_disagrees(top, files, parts); !note.empty()) parts.notes.push_back(std::move(note));
   return parts;
 }

@@ -10,6 +10,7 @@
 
 #include "base/keyvalue.h"
 #include "data/added_tokens.h"
+#include "data/generation.h"
 #include "data/models/bpe.h"
 #include "data/normalizers/unicode_form.h"
 #include "data/pre_tokenizers/split.h"
@@ -56,6 +57,7 @@ struct TokenizerParts {
   std::vector<std::string> stop_strings;  // that end an answer
   std::map<std::string, std::string> chat_templates;  // Jinja by name, "default" among them
   std::map<std::string, std::string> special_tokens;  // "bos_token" ... and their texts
+  Sampling sampling;               // how answers are drawn
   std::vector<std::string> notes;  // for people: what was settled where files say one thing twice
 };
 

@@ -2,11 +2,11 @@
 #include <zstd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <unordered_map>
 
 #include "base/checked.h"
 #include "base/json.h"
+#include "base/names.h"
 #include "format/container.h"
 #include "format/container_keys.h"
 #include "format/ggml_types.h"
@@ -21,8 +21,8 @@ constexpr uint64_t kLargestSide = uint64_t{1} << 32, kLargestCount = uint64_t{1}
 // The format of the type's name, for those that have a row in formats.def.
 FormatPtr format_of_type(const GgufTensor& tensor) {
   const GgmlTypeRow* row = ggml_type_row(tensor.type);
-  std::string name = row ? row->name : "unknown", known;
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name = small_letters(row ? row->name : "unknown");
+  std::string known;
   for (const FormatRow& format : format_rows())
     if (format.name == name) return make_format(name);
   for (const FormatRow& format : format_rows())

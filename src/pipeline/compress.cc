@@ -441,7 +441,8 @@ class Job {
   CalibrationText text_;
   TokenWindows check_windows_;  // empty: nothing is checked
   Json probes_;
-  bool drawn_later_ = false, measures_ = false;  // sensitivities of the original, which take memory
+  bool measures_ = false;     // sensitivities of the original, which take memory
+  bool drawn_later_ = false;  // the calibration text, which a dry run does not have written
 };
 
 }  // namespace

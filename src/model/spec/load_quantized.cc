@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/half.h"
+#include "base/names.h"
 #include "format/folder_formats.h"
 #include "format/format.h"
 
@@ -128,8 +129,7 @@ Quantization read_quantization(const json& config, const std::string& where) {
     const int64_t group = keys.integer(keys.find("q_group_size") ? "q_group_size" : "group_size", 128);
     if (group != -1 && (group < 1 || group > int64_t{1} << 31)) keys.bad("group_size", "-1 or a number of inputs");
     quantization.group = group == -1 ? 0 : static_cast<uint64_t>(group);
-    std::string version = keys.string("version", "gemm");
-    std::transform(version.begin(), version.end(), version.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string version = small_letters(keys.string("version", "gemm"));
     if (method == "awq" && version != "gemm") keys.bad("version", "the layout gemm is read");
     const std::string format = keys.string("checkpoint_format", "gptq");
     if (method == "gptq" && format != "gptq" && format != "gptq_v2") keys.bad("checkpoint_format", "gptq, gptq_v2");

@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/lfs.h"
+#include "base/magic.h"
+#include "base/names.h"
 
 namespace whit {
 namespace {
@@ -49,13 +51,8 @@ std::string first_words(std::string_view head) {
   return "\"" + words + (head.size() > 80 ? "..." : "") + "\"";
 }
 
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 bool is_unfinished(const fs::path& path) {
-  const std::string name = lower(path.filename().string());
+  const std::string name = small_letters(path.filename().string());
   for (const char* ending : {".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".!qb"})
     if (name.ends_with(ending)) return true;
   return false;
@@ -64,10 +61,9 @@ bool is_unfinished(const fs::path& path) {
 // By the first bytes: nullopt for what none of these rows knows. A file of JSON is right for some files of a folder.
 std::optional<Finding> foreign_bytes(std::string_view head) {
   if (head.empty()) return Finding{"the file is empty", "0 bytes", "fetch it again"};
-  // A safetensors file begins with the length of its header, whose bytes may be any program's mark.
-  if (head.size() > 8 && head[8] == '{' && head.substr(4, 4) == std::string_view("\0\0\0\0", 4)) return std::nullopt;
+  if (begins_as_safetensors(head)) return std::nullopt;
   const auto starts = [&](std::string_view magic) { return head.starts_with(magic); };
-  const std::string text = lower(std::string(head.substr(0, 256)));
+  const std::string text = small_letters(std::string(head.substr(0, 256)));
   const size_t word = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   if (word != std::string::npos && text[word] == '<' &&
       (text.find("<html", word) != std::string::npos || text.find("<!doctype", word) == word ||
@@ -75,25 +71,18 @@ std::optional<Finding> foreign_bytes(std::string_view head) {
     return Finding{"the file is a web page (HTML), not a model", first_words(head),
                    "the download ended on a page of a login, a licence or an error: fetch the file itself"};
   const char* pickle_hint = "a pickle can run code and is not read: save the model as safetensors";
-  if (starts("PK\x03\x04")) {
+  const std::string_view packed = packed_as(head);
+  if (packed == "zip") {
     if (head.find("/data.pkl") != std::string_view::npos || head.find("/data/") != std::string_view::npos)
       return Finding{"the file is a PyTorch checkpoint (pickle)", "a zip archive with data.pkl", pickle_hint};
     return Finding{"the file is a zip archive", {}, "unpack it and give what is in it"};
   }
-  if (head.size() > 2 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5)
+  if (begins_as_pickle(head))
     return Finding{"the file is a PyTorch checkpoint (pickle)", {}, pickle_hint};
   if (head.size() > 262 && head.substr(257, 5) == "ustar")
     return Finding{"the file is a tar archive", {}, "unpack it and give what is in it"};
-  for (const auto& [magic, name] : {std::pair<std::string_view, const char*>{"\x1f\x8b", "gzip"},
-                                    {"BZh", "bzip2"},
-                                    {"\xfd"
-                                     "7zXZ",
-                                     "xz"},
-                                    {"\x28\xb5\x2f\xfd", "zstd"},
-                                    {"7z\xbc\xaf", "7z"},
-                                    {"Rar!", "rar"}})
-    if (starts(magic))
-      return Finding{fmt::format("the file is compressed with {}", name), {}, "unpack it and give what is in it"};
+  if (!packed.empty())
+    return Finding{fmt::format("the file is compressed with {}", packed), {}, "unpack it and give what is in it"};
   for (const char* magic : {"lmgg", "fmgg", "tjgg", "algg"})
     if (starts(magic))
       return Finding{"the file is of llama.cpp from before GGUF", first_words(head.substr(0, 4)),
@@ -137,7 +126,7 @@ void check_file(const fs::path& path) {
             fs::exists(folder / "config.json") ? "give its folder: " + folder.string()
                                                : "give a folder that has config.json and tokenizer.json beside them"});
   if (const auto finding = foreign_bytes(head)) refuse(ErrorKind::input, path, *finding);
-  const std::string name = lower(path.filename().string());
+  const std::string name = small_letters(path.filename().string());
   if (name.ends_with(".onnx"))
     refuse(ErrorKind::input, path, {"the file is ONNX", {}, "fetch the model as safetensors or GGUF"});
   const size_t word = head.find_first_not_of(" \t\r\n");
@@ -206,7 +195,7 @@ class Folder {
   std::vector<std::string> ending(std::initializer_list<std::string_view> endings) const {
     std::vector<std::string> found;
     for (const std::string& name : names_)
-      if (std::any_of(endings.begin(), endings.end(), [&](std::string_view end) { return lower(name).ends_with(end); }))
+      if (std::any_of(endings.begin(), endings.end(), [&](std::string_view end) { return small_letters(name).ends_with(end); }))
         found.push_back(name);
     return found;
   }
