@@ -8,9 +8,10 @@ namespace whit::tests {
 
 inline double standard_deviation(std::span<const float> values) {
   double sum = 0, squares = 0;
-  for (const float v : values) sum += v, squares += static_cast<double>(v) * v;
-  const double n = static_cast<double>(values.size());
-  return std::sqrt(squares / n - sum / n * (sum / n));
+  for (const float v : values) sum += v;
+  const double n = static_cast<double>(values.size()), mean = sum / n;
+  for (const float v : values) squares += (v - mean) * (v - mean);
+  return std::sqrt(squares / n);
 }
 
 // NaN where one of them is.

@@ -177,6 +177,27 @@ TEST_F(Crafted, NumbersThatOverflowAreOneError) {
   }
 }
 
+// In the basis of a turned stream the norm gives more than any executor takes; with the gain in the weights it would
+// not.
+TEST_F(Crafted, AGainTooLargeForOneBasis) {
+  Rng rng(11);
+  ModelOutput output;
+  do output = in_drawn_formats(drawn_model(rng), rng);
+  while (!output.stream || output.metadata.string("general.architecture") != "llama");
+  write_output(output, file());
+  FileParts parts = read_parts(file());
+  const float huge = 1e15f;
+  for (FileTensor& tensor : parts.tensors)
+    if (tensor.name == "blk.0.attn_norm.weight")
+      for (size_t at = 0; at < tensor.bytes.size(); at += 4) std::memcpy(tensor.bytes.data() + at, &huge, 4);
+  write_parts(parts, file());
+  for (const bool as_folder : {false, true}) {
+    const Judged judged = judge(file(), folder_, as_folder);
+    EXPECT_EQ(judged.verdict, Verdict::overflow) << judged.why;
+    EXPECT_NE(judged.why.find("gain of a norm"), std::string::npos) << judged.why;
+  }
+}
+
 // One of two would be read and both written.
 TEST_F(Crafted, AMemberThatIsATensorTooIsRefused) {
   for (const std::filesystem::path& source : sources()) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -115,8 +116,17 @@ std::vector<Branch> branches(const ModelSpec& spec) {
           {"ffn_norm", spec.gated ? std::vector{"ffn_gate", "ffn_up"} : std::vector{"ffn_up"}, "ffn_down"}};
 }
 
+// Of a norm, to be moved into the weights that read it. Beyond the limit what the norm gives could pass
+// kLargestActivation in one basis and not in the other, so one file would run and the other would not.
 std::shared_ptr<const std::vector<float>> gain_of(const Model& model, const std::string& norm) {
-  return std::make_shared<const std::vector<float>>(model.vector(norm, model.spec.width));
+  constexpr float kLargestGain = 0x1p32f;
+  auto gain = std::make_shared<const std::vector<float>>(model.vector(norm, model.spec.width));
+  for (const float value : *gain)
+    if (!(std::abs(value) <= kLargestGain))
+      throw Error(ErrorKind::numeric, "the gain of a norm is too large to be moved into weights",
+                  model.path.string() + ": " + norm, std::to_string(value),
+                  "the weights are damaged, or were made with wrong scales");
+  return gain;
 }
 
 }  // namespace

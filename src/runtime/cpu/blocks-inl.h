@@ -78,11 +78,11 @@ HWY_INLINE hn::Vec<Bytes32> BlockCodes(const uint8_t* block) {
 template <Storage kStorage>
 HWY_INLINE hn::Vec<Eight> BlockHalves(const uint8_t* block) {
   const Eight d;
-  const hn::Rebind<hwy::float16_t, Eight> dh;
+  const hn::Rebind<uint16_t, Eight> dh;
   if constexpr (block32(kStorage).minimum)
-    return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint32_t>(), Load32(block))));
+    return FloatsOfHalves(d, hn::BitCast(dh, hn::Set(hn::Repartition<uint32_t, decltype(dh)>(), Load32(block))));
   else
-    return hn::PromoteTo(d, hn::BitCast(dh, hn::Set(hn::Full128<uint16_t>(), Load16(block))));
+    return FloatsOfHalves(d, hn::Set(dh, Load16(block)));
 }
 
 template <Storage kStorage, bool kWide>
@@ -229,8 +229,9 @@ HWY_INLINE bool GgmlRows(const StoredMatrix& m, size_t begin, size_t end, const 
     return SuperRows<Storage::type>(m, begin, end, x, which, out), true;
   switch (m.storage) {
     WHIT_ROWS(q8_0)
-    WHIT_ROWS(q4_0) WHIT_ROWS(q4_1) WHIT_ROWS(q5_0) WHIT_ROWS(q5_1) WHIT_SUPER_ROWS(q2_k) WHIT_SUPER_ROWS(q3_k)
-        WHIT_SUPER_ROWS(q4_k) WHIT_SUPER_ROWS(q5_k) WHIT_SUPER_ROWS(q6_k) default : return false;
+    WHIT_ROWS(q4_0)
+    WHIT_ROWS(q4_1) WHIT_ROWS(q5_0) WHIT_ROWS(q5_1) WHIT_SUPER_ROWS(q2_k) WHIT_SUPER_ROWS(q3_k) WHIT_SUPER_ROWS(q4_k)
+        WHIT_SUPER_ROWS(q5_k) WHIT_SUPER_ROWS(q6_k) default : return false;
   }
 #undef WHIT_ROWS
 #undef WHIT_SUPER_ROWS

@@ -272,11 +272,9 @@ inline void DequantizeStored(const StoredMatrix& m, size_t stored, uint8_t* code
       std::memcpy(out, row, m.cols * sizeof(float));
       break;
     case Storage::f16: {
-      const hn::Rebind<hwy::float16_t, Floats> dh;
       const hn::Rebind<uint16_t, Floats> du;
       for (; j + N <= m.cols; j += N)
-        hn::StoreU(hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(du, reinterpret_cast<const uint16_t*>(row) + j))), d,
-                   out + j);
+        hn::StoreU(FloatsOfHalves(d, hn::LoadU(du, reinterpret_cast<const uint16_t*>(row) + j)), d, out + j);
       for (; j < m.cols; ++j) out[j] = half_to_float(Load16(row + 2 * j));
       break;
     }

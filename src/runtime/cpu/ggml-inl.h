@@ -172,11 +172,11 @@ inline void GgmlCodes(const StoredMatrix& m, const uint8_t* row, uint8_t* HWY_RE
 
 HWY_INLINE void Halves(const uint8_t* HWY_RESTRICT from, size_t n, float* HWY_RESTRICT to) {
   const hn::CappedTag<float, 8> df;
-  const hn::Rebind<hwy::float16_t, decltype(df)> dh;
+  const hn::Rebind<uint16_t, decltype(df)> dh;
   const hn::Repartition<uint8_t, decltype(dh)> d8;
   size_t i = 0;
   for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df))
-    hn::StoreU(hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, from + 2 * i))), df, to + i);
+    hn::StoreU(FloatsOfHalves(df, hn::BitCast(dh, hn::LoadU(d8, from + 2 * i))), df, to + i);
   for (; i < n; ++i) to[i] = half_to_float(Load16(from + 2 * i));
 }
 

@@ -25,6 +25,26 @@ using Ints = hn::RebindToSigned<Floats>;
 using Bytes32 = hn::CappedTag<uint8_t, 32>;
 using Bytes16 = hn::Full128<uint8_t>;
 
+// Halves, as their 16 bits, to floats. Below AVX2 Highway takes the exponent of infinities and NaN for an ordinary one:
+// 65,536 in place of infinity, so damaged weights would go unseen there.
+template <class D, class Halves>
+HWY_INLINE hn::Vec<D> FloatsOfHalves(D d, Halves halves) {
+#if HWY_TARGET == HWY_EMU128 || (HWY_ARCH_X86 && HWY_TARGET >= HWY_SSE4)
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::PromoteTo(du, halves);
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(du, 0x7fffu)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(du, 0x8000u)));
+  // As half_to_float has it: 2^112 moves the exponent, exactly.
+  const auto finite = hn::BitCast(du, hn::Mul(hn::BitCast(d, magnitude), hn::Set(d, 0x1p112f)));
+  const auto other = hn::Or(magnitude, hn::Set(du, 0x7f800000u));
+  const hn::RebindToSigned<D> di;  // magnitudes are below 2^31
+  const auto beyond = hn::Gt(hn::BitCast(di, magnitude), hn::Set(di, (0x7c00 << 13) - 1));
+  return hn::BitCast(d, hn::Or(sign, hn::IfThenElse(hn::RebindMask(du, beyond), other, finite)));
+#else
+  return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), halves));
+#endif
+}
+
 #undef WHIT_HAS_VNNI
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 #define WHIT_HAS_VNNI 1
