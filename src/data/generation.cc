@@ -92,7 +92,7 @@ Sampling read_sampling(const std::map<std::string, std::string>& files, std::vec
   std::vector<std::string> unfollowed;
   for (const auto& [key, value] : generation.items())
     if (!says_nothing(value) && std::find(std::begin(kInert), std::end(kInert), key) == std::end(kInert) &&
-        std::none_of(std::begin(kNumbers), std::end(kNumbers), [&](const auto& row) { return key == row.folder; }))
+        std::none_of(std::begin(kNumbers), std::end(kNumbers), [&key = key](const auto& row) { return key == row.folder; }))
       unfollowed.push_back(key);
   note_unfollowed(std::move(unfollowed), std::string(kFile) + ": ", notes);
   return sampling;

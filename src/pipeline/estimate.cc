@@ -87,8 +87,10 @@ double Estimate::sensitivities(const Step& allocate) const {
     TensorState state = first_rows(model_, unit, kRows);
     state.statistics = statistics_of(unit);
     state.plan = formats[formats.size() / 2];
-    const double one = seconds([&] { quantizer->quantize(state, {pool_, 0}); });
-    const double all = one * static_cast<double>(formats.size());
+    // The gram is factored once for all formats.
+    const double first = seconds([&] { quantizer->quantize(state, {pool_, 0}); });
+    const double next = seconds([&] { quantizer->quantize(state, {pool_, 0}); });
+    const double all = std::max(first, next) + next * static_cast<double>(formats.size() - 1);
     if (unit.block < 0)
       ends += all * static_cast<double>(std::min(unit.rows, kEndRows)) / static_cast<double>(state.weights.rows),
           ++whole;
@@ -106,31 +108,41 @@ double Estimate::layerwise(bool with_fisher) const {
 
 double Estimate::output_gram() const { return all_blocks(static_cast<double>(calibrate_.tokens), forward_); }
 
-double Estimate::rounding(const UnitPlan& unit) const {
+Estimate::Rounding Estimate::rounding(const UnitPlan& unit) const {
   TensorState state = first_rows(model_, unit.unit, kMostRows);
   state.plan = unit.format;
   state.statistics = statistics_of(unit.unit);
   const MethodContext context{pool_, static_cast<uint64_t>(calibrate_.seed)};
-  const double part = seconds([&] {
+  const auto quantizer = make_quantizer(unit.method, unit.options);
+  const double before = seconds([&] {
     for (const UnitStep& step : unit.before) apply_step(step, state, context);
-    make_quantizer(unit.method, unit.options)->quantize(state, context);
   });
-  return part * static_cast<double>(unit.unit.rows) / static_cast<double>(state.weights.rows);
+  const double first = seconds([&] { quantizer->quantize(state, context); });
+  const double next = seconds([&] { quantizer->quantize(state, context); });
+  const double parts = static_cast<double>(unit.unit.rows) / static_cast<double>(state.weights.rows);
+  return {std::max(0.0, first - next), (before + next) * parts};
 }
 
 double Estimate::walk(const Plan& plan, bool streams) const {
-  // Of each method the smallest unit is rounded, the others take as long for a weight.
+  // Of each method the smallest unit is rounded; the others take as long for a weight, and for a factorization by the
+  // third power of their inputs.
   std::map<std::string, const UnitPlan*> smallest;
-  std::map<std::string, double> weights;
   const auto size = [](const UnitPlan& unit) { return static_cast<double>(unit.unit.rows * unit.unit.cols); };
   for (const UnitPlan& unit : plan.units) {
     if (unit.copied) continue;
-    weights[unit.method] += size(unit);
     const UnitPlan*& least = smallest[unit.method];
     if (!least || size(unit) < size(*least)) least = &unit;
   }
+  std::map<std::string, Rounding> known;
+  for (const auto& [method, unit] : smallest) known[method] = rounding(*unit);
   double sum = 0;
-  for (const auto& [method, unit] : smallest) sum += rounding(*unit) * weights.at(method) / size(*unit);
+  for (const UnitPlan& unit : plan.units) {
+    if (unit.copied) continue;
+    const UnitPlan& least = *smallest.at(unit.method);
+    const double inputs = static_cast<double>(unit.unit.cols) / static_cast<double>(least.unit.cols);
+    sum += known.at(unit.method).factoring * inputs * inputs * inputs +
+           known.at(unit.method).rows * size(unit) / size(least);
+  }
   if (streams) sum += all_blocks(static_cast<double>(calibrate_.tokens), observed_ + forward_);
   return sum;
 }

@@ -26,7 +26,11 @@ class Estimate {
   double check(uint64_t tokens) const;
 
  private:
-  double rounding(const UnitPlan& unit) const;  // of one unit
+  // Of one unit: what its inputs cost once, and its rows.
+  struct Rounding {
+    double factoring = 0, rows = 0;
+  };
+  Rounding rounding(const UnitPlan& unit) const;
   double all_blocks(double tokens, double seconds_per_token) const;
   double fisher() const;
   std::shared_ptr<const UnitStatistics> statistics_of(const UnitSpec& unit) const;
