@@ -1,6 +1,7 @@
 // A folder that transformers reads: config.json, the tokenizer's files, weights as safetensors in its order of rows.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "format/safetensors.h"
 #include "model/spec/export.h"
 #include "model/spec/folder_checksums.h"
+#include "model/spec/folder_files.h"
 
 namespace whit {
 namespace {
@@ -62,6 +64,16 @@ std::map<std::string, std::string> text_files(const Model& model, const DtypeRow
   return files;
 }
 
+// Names of all files, those in a folder with its name; config.json first.
+std::vector<std::string> files_below(const std::filesystem::path& folder) {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (!entry.is_directory()) files.push_back(entry.path().lexically_relative(folder).string());
+  std::sort(files.begin(), files.end());
+  std::stable_partition(files.begin(), files.end(), [](const std::string& file) { return file == "config.json"; });
+  return files;
+}
+
 // A folder that is written under another name and then takes its place; what is left of it goes away, by a signal too.
 class NewFolder {
  public:
@@ -73,6 +85,7 @@ class NewFolder {
       throw Error(ErrorKind::io, "the output is no folder", path.string(), {}, "another name, or NAME.gguf for a GGUF");
     if (!overwrite && fs::exists(fs::symlink_status(path, error)))
       throw Error(ErrorKind::io, "the output exists already", path.string(), {}, "another name, or --force");
+    if (overwrite) model_files(path_);  // refuses what is in the way before there is any work done
     remove_abandoned(path_);
     temporary_ = path_.string() + fmt::format(".tmp-{}", getpid());
     output_target(temporary_, true);  // whether there can be one
@@ -102,8 +115,9 @@ class NewFolder {
     return path;
   }
 
-  // An older folder keeps its other files; its weights and its tokenizer are replaced, config.json last.
-  void commit() {
+  // Of an older folder what is not the model's stays. What is goes, config.json first, and comes anew, config.json
+  // last: halfway there is no model. `note` says which files go and have no successor.
+  void commit(Progress& progress) {
     std::error_code error;
     if (!overwrite_ || !std::filesystem::exists(path_)) {  // onto one that another process made meanwhile, this fails
       std::filesystem::rename(temporary_, path_, error);
@@ -111,20 +125,21 @@ class NewFolder {
       // Of two processes one is through before the other begins: a folder has the files of one of them.
       const int whole = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
       ::flock(whole, LOCK_EX);
-      for (const auto& entry : std::filesystem::directory_iterator(path_)) {
-        const std::string name = entry.path().filename().string();
-        if (is_tokenizer_file(name))
-          std::filesystem::remove_all(entry.path());  // one of these is a folder
-        else if (name == "model.safetensors.index.json" || (name.starts_with("model") && name.ends_with(".safetensors")))
-          std::filesystem::remove(entry.path());
+      const std::vector<std::string> files = files_below(temporary_), old = model_files(path_);
+      std::vector<std::string> gone;
+      for (const std::string& file : old) {
+        if (!error) std::filesystem::remove(path_ / file, error);
+        if (std::find(files.begin(), files.end(), file) == files.end()) gone.push_back(file);
       }
-      std::vector<std::filesystem::path> files;
-      for (const auto& entry : std::filesystem::directory_iterator(temporary_)) files.push_back(entry.path());
-      std::stable_partition(files.begin(), files.end(),
-                            [](const auto& file) { return file.filename() != "config.json"; });
-      for (const auto& file : files)
-        if (!error) std::filesystem::rename(file, path_ / file.filename(), error);
+      std::error_code filled;
+      std::filesystem::remove(path_ / kTemplatesFolder, filled);  // if nothing of the user's is in it
+      for (auto file = files.rbegin(); file != files.rend(); ++file) {
+        if (!error) std::filesystem::create_directories((path_ / *file).parent_path(), error);
+        if (!error) std::filesystem::rename(temporary_ / *file, path_ / *file, error);
+      }
       if (whole >= 0) close(whole);
+      if (!gone.empty() && !error)
+        progress.note(fmt::format("the folder's older model had {} too: removed", fmt::join(gone, ", ")));
     }
     if (error) throw Error(ErrorKind::io, "the folder cannot be put in its place", path_.string(), error.message());
   }
@@ -242,11 +257,9 @@ Converted write_folder(const Model& model, const ConvertOptions& options, Thread
     write_file(folder.file("model.safetensors.index.json"), index.dump(2) + "\n", false);
   }
   for (const auto& [name, text] : texts) write_file(folder.file(name), text, false);
-  std::set<std::string> written;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.temporary()))
-    if (entry.is_regular_file()) written.insert(entry.path().lexically_relative(folder.temporary()).string());
-  write_file(folder.file(kFolderChecksums), folder_checksums(folder.temporary(), written), false);
-  folder.commit();
+  write_file(folder.file(kFolderChecksums), folder_checksums(folder.temporary(), files_below(folder.temporary())),
+             false);
+  folder.commit(progress);
   return converted;
 }
 

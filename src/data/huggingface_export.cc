@@ -157,13 +157,6 @@ json added_tokens_of(const TokenizerParts& parts) {
 
 }  // namespace
 
-bool is_tokenizer_file(std::string_view name) noexcept {
-  constexpr std::string_view kNames[] = {
-      "tokenizer.json",         "tokenizer_config.json", "special_tokens_map.json",  "added_tokens.json",
-      "generation_config.json", "chat_template.jinja",   "additional_chat_templates"};
-  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
-}
-
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata) {
   const TokenizerParts parts = tokenizer_parts(metadata);
   check_token_ids(parts);

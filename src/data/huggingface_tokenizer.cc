@@ -258,9 +258,27 @@ void read_post_processor(const json& top, TokenizerParts& parts) {
   }
 }
 
-// One template or several by name, in tokenizer_config.json, or files of their own, which outdo it.
-std::map<std::string, std::string> chat_templates_in(const json& config,
-                                                     const std::map<std::string, std::string>& files) {
+// Templates by name as tokenizer_config.json has them: one, or several in a list or an object.
+std::map<std::string, std::string> chat_templates_of(const json& value) {
+  const std::string where = "tokenizer_config.json: chat_template";
+  std::map<std::string, std::string> found;
+  const auto add = [&](const json& name, const json& text, const json& item) {
+    if (!name.is_string() || !text.is_string())
+      refuse("a chat template among several has a name and a text", where, item);
+    found[name.get<std::string>()] = text.get<std::string>();
+  };
+  if (value.is_null()) return found;
+  if (value.is_string()) return {{"default", value.get<std::string>()}};
+  if (!value.is_array() && !value.is_object()) refuse("a chat template is a string, a list or an object", where, value);
+  for (const auto& [key, item] : value.items())
+    value.is_array() ? add(member(item, "name"), member(item, "template"), item) : add(key, item, item);
+  return found;
+}
+
+// Files of their own outdo tokenizer_config.json. chat_template.json is of processors: transformers reads it for these
+// alone, and then no other; here it counts where there is no other.
+std::map<std::string, std::string> read_chat_templates(const std::map<std::string, std::string>& files,
+                                                       std::vector<std::string>& notes) {
   constexpr std::string_view kFolder = "additional_chat_templates/", kEnd = ".jinja";
   std::map<std::string, std::string> found;
   for (const auto& [name, text] : files) {
@@ -268,15 +286,18 @@ std::map<std::string, std::string> chat_templates_in(const json& config,
     if (name.starts_with(kFolder) && name.ends_with(kEnd))
       found[name.substr(kFolder.size(), name.size() - kFolder.size() - kEnd.size())] = text;
   }
-  const json& value = member(config, "chat_template");
-  if (!found.empty() || value.is_null()) return found;
-  if (value.is_string()) return {{"default", value.get<std::string>()}};
-  const std::string where = "tokenizer_config.json: chat_template";
-  if (!value.is_array()) refuse("a chat template is a string or a list", where, value);
-  for (const json& item : value) {
-    const json &name = member(item, "name"), &text = member(item, "template");
-    if (!name.is_string() || !text.is_string()) refuse("a chat template of a list has a name and a text", where, item);
-    found[name.get<std::string>()] = text.get<std::string>();
+  const auto config = files.find("tokenizer_config.json");
+  if (found.empty() && config != files.end())
+    found = chat_templates_of(member(parse_json(config->second, config->first), "chat_template"));
+  const auto old = files.find("chat_template.json");
+  if (old == files.end()) return found;
+  const json text = member(parse_json(old->second, old->first), "chat_template");
+  if (!text.is_string()) refuse("a chat template is a string", "chat_template.json: chat_template", text);
+  if (found.empty()) {
+    notes.push_back("the chat template is that of chat_template.json, which transformers reads for processors alone");
+    found["default"] = text.get<std::string>();
+  } else if (!found.contains("default") || found["default"] != text.get<std::string>()) {
+    notes.push_back("chat_template.json has another chat template, for processors: it is not read");
   }
   return found;
 }
@@ -309,9 +330,7 @@ TokenizerParts tokenizer_parts(const std::map<std::string, std::string>& files) 
   };
   if (!parts.front.empty()) settle(parts.bos, parts.front[0], "bos_token");
   if (!parts.back.empty()) settle(parts.eos, parts.back.back(), "eos_token");
-  const auto config = files.find("tokenizer_config.json");
-  parts.chat_templates =
-      chat_templates_in(config == files.end() ? json() : parse_json(config->second, config->first), files);
+  parts.chat_templates = read_chat_templates(files, parts.notes);
   parts.sampling = read_sampling(files, &parts.notes);
   if (std::string note = class_disagrees(top, files, parts); !note.empty()) parts.notes.push_back(std::move(note));
   return parts;

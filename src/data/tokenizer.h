@@ -53,8 +53,6 @@ KeyValues tokenizer_metadata(const std::map<std::string, std::string>& files, ui
 // The other way: the texts of tokenizer.json, tokenizer_config.json (with the chat template) and
 // generation_config.json for the tokenizer of GGUF metadata. Fillers ([PADi]) are left out.
 std::map<std::string, std::string> tokenizer_files(const KeyValues& metadata);
-// Is this a file of a folder, or the folder in it, that says something of its tokenizer (config.json aside)?
-bool is_tokenizer_file(std::string_view name) noexcept;
 
 // Holds back the bytes of an incomplete UTF-8 sequence between pieces.
 class Utf8Stream {

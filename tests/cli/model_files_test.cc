@@ -94,5 +94,60 @@ TEST_F(ModelFiles, TemplatesInTheirFolder) {
   EXPECT_FALSE(fs::exists(there.parent_path()));
 }
 
+// Under --force nothing is left that a reader would take for the new model's, and nothing of the user's goes.
+TEST_F(ModelFiles, OfAnOlderModelNothingStays) {
+  const std::string gqa = (kData / "llama_gqa").string(), fresh = path("fresh"), out = path("out");
+  succeed({"convert", gqa, fresh});
+  const std::vector<std::string> older = {"adapter_config.json",
+                                          "adapter_model.safetensors",
+                                          "added_tokens.json",
+                                          "chat_template.jinja",
+                                          "chat_template.json",
+                                          "consolidated.safetensors",
+                                          "merges.txt",
+                                          "model-00001-of-00002.safetensors",
+                                          "preprocessor_config.json",
+                                          "processor_config.json",
+                                          "quantize_config.json",
+                                          "special_tokens_map.json",
+                                          "tekken.json",
+                                          "tokenizer.model",
+                                          "tokenizer.model.v3",
+                                          "vocab.json",
+                                          "weights_b.safetensors",
+                                          "additional_chat_templates/old.jinja"};
+  const std::vector<std::string> own = {"README.md", "notes.json", "model.txt", "my.safetensors",
+                                        "additional_chat_templates/notes.txt"};
+  fs::create_directories(fs::path(out) / "additional_chat_templates");
+  for (const std::string& each : older) temporary_.file("out/" + each, "old");
+  for (const std::string& each : own) temporary_.file("out/" + each, "mine");
+  temporary_.file("out/model.safetensors.index.json",
+                  R"({"weight_map": {"a": "weights_b.safetensors", "b": "README.md"}})");
+  const Outcome outcome = succeed({"convert", gqa, out, "--force"});
+  for (const std::string& each : older) {
+    EXPECT_FALSE(fs::exists(fs::path(out) / each)) << each;
+    EXPECT_NE(outcome.error.find(each), std::string::npos) << each;
+  }
+  for (const std::string& each : own) EXPECT_EQ(read_all(fs::path(out) / each), "mine") << each;
+  for (const auto& entry : fs::directory_iterator(fresh))
+    EXPECT_EQ(read_all(fs::path(out) / entry.path().filename()), read_all(entry.path())) << entry.path();
+  EXPECT_EQ(succeed({"convert", gqa, out, "--force"}).error.find("removed"), std::string::npos);
+}
+
+TEST_F(ModelFiles, AFolderInTheirPlaceIsRefused) {
+  const std::string gqa = (kData / "llama_gqa").string(), out = path("out");
+  for (const char* name : {"tokenizer.model", "vocab.json", "model-x.safetensors", "config.json"}) {
+    fs::create_directories(fs::path(out) / name);
+    temporary_.file("out/tokenizer.json", "old");
+    temporary_.file(std::string("out/") + name + "/mine", "mine");
+    const Outcome outcome = call_whit({"convert", gqa, out, "--force"});
+    EXPECT_EQ(outcome.code, 5) << name;
+    EXPECT_NE(outcome.error.find(name), std::string::npos) << outcome.error;
+    EXPECT_EQ(read_all(out + "/tokenizer.json"), "old");
+    EXPECT_EQ(read_all(out + "/" + name + "/mine"), "mine");
+    fs::remove_all(out);
+  }
+}
+
 }  // namespace
 }  // namespace whit

@@ -50,7 +50,8 @@ void expect_same_ids(const Files& files) {
 // An id that the vocabulary does not have was read past its end.
 TEST(Conversions, IdsOutOfRangeAreRefused) {
   const KeyValues right = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1300);
-  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.unknown_token_id"}) {
+  for (const char* key :
+       {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.unknown_token_id"}) {
     KeyValues wrong = right;
     wrong.set(key, uint32_t{1u << 30});
     EXPECT_THROW(tokenizer_files(wrong), Error) << key;
@@ -140,6 +141,35 @@ TEST(Conversions, NamesOfTokensWithoutARowAreLeftOut) {
   Files files = edited("llama_gqa", [](json& top) { top["added_tokens"].push_back(token(1024, "<|far|>")); });
   files["tokenizer_config.json"] = R"({"sep_token": "<|far|>", "cls_token": "<|im_end|>"})";
   EXPECT_EQ(make_tokenizer(tokenizer_metadata(files, 1024))->special_tokens(), (Names{{"cls_token", "<|im_end|>"}}));
+}
+
+// As AutoTokenizer has them: files of templates, then tokenizer_config.json; a processor's file where there is neither.
+TEST(Conversions, PlacesOfChatTemplates) {
+  const auto read = [](const Files& more, size_t notes) {
+    Files files = test::tokenizer_files("llama_gqa");
+    for (const char* name : {"chat_template.jinja", "tokenizer_config.json"}) files.erase(name);
+    for (const auto& [name, text] : more) files[name] = text;
+    const auto tokenizer = make_tokenizer(files);
+    EXPECT_EQ(tokenizer->notes().size(), notes);
+    EXPECT_EQ(stations(files)[3]->chat_templates(), tokenizer->chat_templates());
+    return tokenizer->chat_templates();
+  };
+  const std::string config = "tokenizer_config.json", jinja = "chat_template.jinja", old = "chat_template.json";
+  EXPECT_EQ(read({}, 0), Names{});
+  EXPECT_EQ(read({{old, R"({"chat_template": "O"})"}}, 1), (Names{{"default", "O"}}));
+  EXPECT_EQ(read({{old, R"({"chat_template": "O"})"}, {jinja, "J"}}, 1), (Names{{"default", "J"}}));
+  EXPECT_EQ(read({{old, R"({"chat_template": "J"})"}, {jinja, "J"}}, 0), (Names{{"default", "J"}}));
+  EXPECT_EQ(read({{old, R"({"chat_template": "O"})"}, {config, R"({"chat_template": "C"})"}}, 1),
+            (Names{{"default", "C"}}));
+  EXPECT_EQ(read({{config, R"({"chat_template": "C"})"}, {jinja, "J"}}, 0), (Names{{"default", "J"}}));
+  EXPECT_EQ(read({{config, R"({"chat_template": "C"})"}, {"additional_chat_templates/rag.jinja", "R"}}, 0),
+            (Names{{"rag", "R"}}));
+  EXPECT_EQ(read({{config, R"({"chat_template": {"default": "C", "rag": "R"}})"}}, 0),
+            (Names{{"default", "C"}, {"rag", "R"}}));
+  for (const char* wrong : {R"({})", R"({"chat_template": 1})", R"([])", "{"})
+    EXPECT_THROW(read({{old, wrong}}, 0), Error) << wrong;
+  for (const char* wrong : {R"({"chat_template": {"default": 1}})", R"({"chat_template": 1})"})
+    EXPECT_THROW(read({{config, wrong}}, 0), Error) << wrong;
 }
 
 TEST(Conversions, NamedTemplatesWithoutTheirList) {

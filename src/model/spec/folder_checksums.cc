@@ -6,12 +6,12 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "model/spec/folder_files.h"
 
 namespace whit {
 namespace {
 
 constexpr uint64_t kLargest = 16 << 20;
-constexpr std::string_view kTemplates = "additional_chat_templates/";  // the one folder in a folder
 constexpr const char* kHint =
     "the folder is damaged: make or fetch it again (--no-verify reads it all the same; without whit.json nothing is "
     "checked)";
@@ -22,7 +22,7 @@ std::string checksum(const std::filesystem::path& file) {
 
 }  // namespace
 
-std::string folder_checksums(const std::filesystem::path& folder, const std::set<std::string>& files) {
+std::string folder_checksums(const std::filesystem::path& folder, std::span<const std::string> files) {
   nlohmann::json sums = nlohmann::json::object();
   for (const std::string& file : files) sums[file] = checksum(folder / file);
   return nlohmann::json{{"whit", 1}, {"files", sums}}.dump(2) + "\n";
@@ -40,7 +40,8 @@ bool verify_folder(const std::filesystem::path& folder) {
   if (!json.contains("files") || !json["files"].is_object()) refuse("the table of checksums has no files");
   for (const auto& [name, sum] : json["files"].items()) {
     std::string_view bare = name;
-    if (bare.starts_with(kTemplates)) bare.remove_prefix(kTemplates.size());
+    if (bare.starts_with(kTemplatesFolder) && bare.substr(kTemplatesFolder.size()).starts_with('/'))
+      bare.remove_prefix(kTemplatesFolder.size() + 1);  // the one folder in a folder
     if (bare.empty() || bare.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || !sum.is_string())
       refuse("the table of checksums names a file that cannot be");
     const std::filesystem::path file = folder / name;

@@ -1,4 +1,4 @@
-// The readers behind load_model, one file each; used by load.cc and the fuzzers only.
+// The readers behind load_model, one file each; used inside of this room and by the fuzzers only.
 #pragma once
 
 #include <filesystem>

@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 #include "model/spec/config.h"
 #include "model/spec/folder_checksums.h"
+#include "model/spec/folder_files.h"
 #include "model/spec/load.h"
 #include "model/spec/load_quantized.h"
 #include "model/spec/settle.h"
@@ -219,19 +220,17 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   }
   model->content_hash = hasher.hex();
   model->weights = fmt::format("safetensors {}", fmt::join(dtypes, "+"));
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "generation_config.json", "chat_template.jinja", "config.json"})
+  for (const std::string_view name : folder_texts())
     if (std::filesystem::exists(path / name)) {
       refuse_foreign_file(path / name);
-      model->tokenizer_files[name] = read_file(path / name, kLargestTokenizer);
+      model->tokenizer_files[std::string(name)] = read_file(path / name, kLargestTokenizer);
     }
   if (std::filesystem::exists(path / "adapter_config.json"))
     model->notes.push_back("the folder also holds an adapter (adapter_config.json): it is not applied");
-  if (const auto more = path / "additional_chat_templates"; std::filesystem::is_directory(more))
+  if (const auto more = path / kTemplatesFolder; std::filesystem::is_directory(more))
     for (const auto& entry : std::filesystem::directory_iterator(more))
       if (entry.path().extension() == ".jinja")
-        model->tokenizer_files["additional_chat_templates/" + entry.path().filename().string()] =
+        model->tokenizer_files[std::string(kTemplatesFolder) + "/" + entry.path().filename().string()] =
             read_file(entry.path(), kLargestTokenizer);
   describe(*model);
   return model;
