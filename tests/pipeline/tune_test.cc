@@ -239,7 +239,7 @@ TEST_F(TuneTest, AStepOfARecipe) {
   request.recipe.steps.push_back(
       parse_recipe("whit = 1\n[[step]]\nmethod = \"distill\"\nevaluations = 2\n", "test").steps[0]);
   request.recipe.tune.data = (folder_ / "text.txt").string();
-  request.recipe.tune.tokens = 10240;
+  request.recipe.tune.tokens = 5120;
   request.recipe.tune.batch = 512;
   request.recipe.tune.context = 64;
   request.cache = folder_ / "cache";
