@@ -48,9 +48,15 @@ TEST_P(Writer, DrawsFromTheModelsDistribution) {
     for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
     for (const float logit : logits) p.push_back(std::exp(static_cast<double>(logit)) / sum);
   });
-  const auto ids = TextWriter(*model).write(std::vector<std::vector<int32_t>>(kDraws, words), kGiven + 1, 3);
+  // As many at a time as keys and values of them stay in the processor's caches.
+  constexpr size_t kTogether = 100;
+  TextWriter writer(*model);
   std::vector<double> drawn(p.size());
-  for (size_t s = 0; s < kDraws; ++s) drawn.at(static_cast<size_t>(ids[s * (kGiven + 1) + kGiven])) += 1.0 / kDraws;
+  for (uint64_t seed = 0; seed < kDraws / kTogether; ++seed) {
+    const auto ids = writer.write(std::vector<std::vector<int32_t>>(kTogether, words), kGiven + 1, seed);
+    for (size_t s = 0; s < kTogether; ++s)
+      drawn.at(static_cast<size_t>(ids[s * (kGiven + 1) + kGiven])) += 1.0 / kDraws;
+  }
   // The statistic over words that are expected at least once has about as many degrees of freedom as there are such
   // words, and a standard deviation of sqrt(2 n): 6 of them.
   double chi = 0, n = 0;
