@@ -23,10 +23,11 @@ function(whit_room name)
   endif()
 endfunction()
 
-# One test program. LABEL is fast (the default), slow, model or cuda.
+# One test program. LABEL is fast (the default), slow, model or cuda. SLOW: names, as GTEST_FILTER has them, that a second
+# test NAME_slow runs instead.
 #   whit_test(format_gguf_test SOURCES gguf_test.cc ROOMS format LABEL fast)
 function(whit_test name)
-  cmake_parse_arguments(TEST "" "LABEL" "SOURCES;ROOMS" ${ARGN})
+  cmake_parse_arguments(TEST "" "LABEL" "SOURCES;ROOMS;SLOW" ${ARGN})
   if(NOT TEST_LABEL)
     set(TEST_LABEL fast)
   endif()
@@ -41,4 +42,10 @@ function(whit_test name)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   # As the program does for itself (cli/main.cc).
   set_tests_properties(${name} PROPERTIES LABELS ${TEST_LABEL} ENVIRONMENT OMP_WAIT_POLICY=PASSIVE)
+  if(TEST_SLOW)
+    string(REPLACE ";" ":" patterns "${TEST_SLOW}")
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "GTEST_FILTER=*-${patterns}")
+    add_test(NAME ${name}_slow COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+    set_tests_properties(${name}_slow PROPERTIES LABELS slow ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE;GTEST_FILTER=${patterns}")
+  endif()
 endfunction()
