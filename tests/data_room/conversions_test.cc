@@ -232,5 +232,33 @@ TEST(Conversions, WhatIsAskedOfAnswersAndNotDoneIsSaid) {
   EXPECT_EQ(make_tokenizer(keys)->notes()[0], "general.sampling.mirostat is not followed: answers are drawn without");
 }
 
+// transformers builds some classes from their vocabulary alone, whatever else tokenizer.json says.
+TEST(Conversions, AClassWithOtherStepsIsNoted) {
+  const auto notes = [](const std::string& fixture, const char* name) {
+    Files files = test::tokenizer_files(fixture);
+    files["config.json"] = "{}";
+    files["tokenizer_config.json"] = json{{"tokenizer_class", name}}.dump();
+    return make_tokenizer(files)->notes();
+  };
+  EXPECT_TRUE(notes("llama_gqa", "PreTrainedTokenizerFast").empty());
+  EXPECT_TRUE(notes("gpt2", "GPT2TokenizerFast").empty());
+  for (const char* name : {"Qwen2Tokenizer", "GemmaTokenizer"}) {
+    const auto found = notes("gpt2", name);
+    ASSERT_EQ(found.size(), 1u) << name;
+    EXPECT_NE(found[0].find(name), std::string::npos);
+  }
+}
+
+// As some writers say that there is no such token.
+TEST(Conversions, AnIdOfAllOnesIsNone) {
+  KeyValues keys = tokenizer_metadata(test::tokenizer_files("llama2_sentencepiece"), 1300);
+  ASSERT_EQ(make_tokenizer(keys)->encode("a", true, false).at(0), 1);
+  keys.set("tokenizer.ggml.bos_token_id", uint32_t{4294967295u});
+  const auto tokenizer = make_tokenizer(keys);
+  EXPECT_EQ(tokenizer->bos(), -1);
+  EXPECT_EQ(tokenizer->encode("a", true, false), tokenizer->encode("a", false, false));
+  EXPECT_EQ(make_tokenizer(tokenizer_files(keys))->encode("a", true, false), tokenizer->encode("a", false, false));
+}
+
 }  // namespace
 }  // namespace whit
