@@ -119,6 +119,18 @@ Buffer buffer_kind(const Family& family, std::string_view name) {
   return Buffer::none;
 }
 
+// The index may say how many bytes the tensors are in all; transformers only hands the number on.
+void note_total_size(const std::filesystem::path& index, uint64_t bytes, std::vector<std::string>& notes) {
+  const nlohmann::json json = parse_json(read_file(index, kLargestTokenizer), index.string());
+  const auto metadata = json.find("metadata");
+  if (metadata == json.end() || !metadata->is_object()) return;
+  const auto said = metadata->find("total_size");
+  if (said == metadata->end() || (said->is_number() && said->get<double>() == static_cast<double>(bytes))) return;
+  notes.push_back(fmt::format("the index says {} bytes of tensors (total_size), the shards have {}",
+                              said->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 50),
+                              bytes));
+}
+
 // Before config.json had a quantization_config, packers wrote a file of their own beside it.
 void add_old_quantization(const std::filesystem::path& folder, nlohmann::json& config, Hasher& hasher) {
   if (config.contains("quantization_config")) return;
@@ -175,13 +187,17 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
   add_old_quantization(path, config_json, hasher);
   std::vector<FolderTensor> entries;
   size_t cache_scales = 0;
+  uint64_t tensor_bytes = 0;
+  std::vector<std::string> unlisted;
   for (auto& [file_name, listed] : weight_files(path, model->notes)) {
     refuse_foreign_file(path / file_name);
     const SafetensorsFile file = SafetensorsFile::open(path / file_name);
     hasher.add(file.file->bytes());
     model->file_bytes += file.file->bytes().size();
+    const bool indexed = !listed.empty();
     for (const SafetensorsEntry& entry : file.tensors) {
-      listed.erase(entry.name);
+      tensor_bytes += entry.data.size();
+      if (listed.erase(entry.name) == 0 && indexed) unlisted.push_back(entry.name);
       const Buffer kind = buffer_kind(*config.family, entry.name);
       cache_scales += kind == Buffer::cache_scale;
       if (kind == Buffer::none) entries.push_back({entry, file.file});
@@ -190,6 +206,12 @@ ModelPtr load_folder_model(const std::filesystem::path& path, const LoadOptions&
       throw Error(ErrorKind::input, "a shard lacks a tensor that the index says it has", (path / file_name).string(),
                   *listed.begin(), "the folder is incomplete: fetch it again");
   }
+  if (!unlisted.empty())
+    model->notes.push_back(fmt::format(
+        "the index does not name {} of the tensors in its shards, {} the first: read, as transformers does it",
+        unlisted.size(), unlisted[0]));
+  if (!std::filesystem::exists(path / "model.safetensors"))
+    note_total_size(path / "model.safetensors.index.json", tensor_bytes, model->notes);
   if (cache_scales != 0)
     model->notes.push_back(fmt::format(
         "{} scales of a key-value cache of 8 bits are not read: the cache here holds floats", cache_scales));

@@ -58,6 +58,22 @@ bool is_unfinished(const fs::path& path) {
   return false;
 }
 
+// First bytes of what is no model, and what it is.
+constexpr std::pair<std::string_view, std::string_view> kMarks[] = {
+    {"\x89HDF", "HDF5 (Keras, TensorFlow)"},
+    {"\x93NUMPY", "a NumPy array"},
+    {"\x89PNG", "a picture (PNG)"},
+    {"\xff\xd8\xff", "a picture (JPEG)"},
+    {"%PDF", "a PDF"},
+    {"PAR1", "a table (Parquet)"},
+    {"SQLite format 3", "a database (SQLite)"},
+    {"\x7f"
+     "ELF",
+     "a program (ELF)"},
+    {"MZ", "a program (Windows)"},
+    {"<?xml", "XML"},
+};
+
 // By the first bytes: nullopt for what none of these rows knows. A file of JSON is right for some files of a folder.
 std::optional<Finding> foreign_bytes(std::string_view head) {
   if (head.empty()) return Finding{"the file is empty", "0 bytes", "fetch it again"};
@@ -67,7 +83,7 @@ std::optional<Finding> foreign_bytes(std::string_view head) {
   const size_t word = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   if (word != std::string::npos && text[word] == '<' &&
       (text.find("<html", word) != std::string::npos || text.find("<!doctype", word) == word ||
-       text.find("<?xml", word) == word || text.find("<head", word) != std::string::npos))
+       text.find("<head", word) != std::string::npos))
     return Finding{"the file is a web page (HTML), not a model", first_words(head),
                    "the download ended on a page of a login, a licence or an error: fetch the file itself"};
   const char* pickle_hint = "a pickle can run code and is not read: save the model as safetensors";
@@ -77,8 +93,7 @@ std::optional<Finding> foreign_bytes(std::string_view head) {
       return Finding{"the file is a PyTorch checkpoint (pickle)", "a zip archive with data.pkl", pickle_hint};
     return Finding{"the file is a zip archive", {}, "unpack it and give what is in it"};
   }
-  if (begins_as_pickle(head))
-    return Finding{"the file is a PyTorch checkpoint (pickle)", {}, pickle_hint};
+  if (begins_as_pickle(head)) return Finding{"the file is a PyTorch checkpoint (pickle)", {}, pickle_hint};
   if (head.size() > 262 && head.substr(257, 5) == "ustar")
     return Finding{"the file is a tar archive", {}, "unpack it and give what is in it"};
   if (!packed.empty())
@@ -87,9 +102,18 @@ std::optional<Finding> foreign_bytes(std::string_view head) {
     if (starts(magic))
       return Finding{"the file is of llama.cpp from before GGUF", first_words(head.substr(0, 4)),
                      "fetch the model as GGUF, or convert its original again"};
-  if (starts("\x89HDF"))
-    return Finding{"the file is HDF5 (Keras, TensorFlow)", {}, "fetch the model as safetensors or GGUF"};
-  if (starts("\x93NUMPY")) return Finding{"the file is a NumPy array", {}, "fetch the model as safetensors or GGUF"};
+  for (const auto& [mark, kind] : kMarks)
+    if (starts(mark)) return Finding{fmt::format("the file is {}", kind), {}, "fetch the model as safetensors or GGUF"};
+  if (starts("\xef\xbb\xbf"))
+    return Finding{"the file begins with a byte order mark (EF BB BF)", first_words(head.substr(3)),
+                   "a program that saves texts put it there: fetch the file again, or take the three bytes away"};
+  if (head.size() >= 16 && head.find_first_not_of('\0') == std::string_view::npos)
+    return Finding{"the file begins with zeros alone", fmt::format("{} of them", head.size()),
+                   "a download or a disk left a hole: fetch it again"};
+  // ModelProto: field 1 (ir_version), then field 2 (producer_name), a text.
+  if (head.size() > 4 && head[0] == '\x08' && head[1] > 0 && head[1] < 32 && head[2] == '\x12' && head[3] > 0 &&
+      is_text(head.substr(4, static_cast<size_t>(head[3]))))
+    return Finding{"the file is ONNX", {}, "fetch the model as safetensors or GGUF"};
   if (head.size() > 8 && head.substr(4, 4) == "TFL3")
     return Finding{"the file is TensorFlow Lite", {}, "fetch the model as safetensors or GGUF"};
   return std::nullopt;
@@ -195,7 +219,8 @@ class Folder {
   std::vector<std::string> ending(std::initializer_list<std::string_view> endings) const {
     std::vector<std::string> found;
     for (const std::string& name : names_)
-      if (std::any_of(endings.begin(), endings.end(), [&](std::string_view end) { return small_letters(name).ends_with(end); }))
+      if (std::any_of(endings.begin(), endings.end(),
+                      [&](std::string_view end) { return small_letters(name).ends_with(end); }))
         found.push_back(name);
     return found;
   }

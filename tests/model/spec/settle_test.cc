@@ -55,6 +55,34 @@ TEST(Tied, AMatrixThatIsStoredTwiceIsOne) {
   }
 }
 
+// An index that leaves a tensor out, or says another size, is said; the tensors are read.
+TEST(Index, WhatItSaysOtherwiseIsSaid) {
+  const FolderCopy folder("llama_tied_smollm");
+  const auto tensors = folder.tensors();
+  uint64_t bytes = 0;
+  nlohmann::json map;
+  for (const auto& [name, tensor] : tensors) {
+    bytes += tensor.bytes.size();
+    map[name] = "a.safetensors";
+  }
+  std::filesystem::rename(folder.path / "model.safetensors", folder.path / "a.safetensors");
+  const auto notes = [&](const nlohmann::json& index) {
+    write_file(folder.path / "model.safetensors.index.json", index.dump(), true);
+    const ModelPtr model = load_model(folder.path);
+    EXPECT_EQ(model->tensors.size(), tensors.size());
+    return model->notes;
+  };
+  EXPECT_TRUE(notes({{"weight_map", map}}).empty());
+  EXPECT_TRUE(notes({{"weight_map", map}, {"metadata", {{"total_size", bytes}}}}).empty());
+  const auto size = notes({{"weight_map", map}, {"metadata", {{"total_size", bytes + 4}}}});
+  ASSERT_EQ(size.size(), 1u);
+  EXPECT_NE(size[0].find("total_size"), std::string::npos);
+  map.erase("model.norm.weight");
+  const auto left_out = notes({{"weight_map", map}});
+  ASSERT_EQ(left_out.size(), 1u);
+  EXPECT_NE(left_out[0].find("model.norm.weight"), std::string::npos);
+}
+
 // The same numbers in two types; the smaller is kept.
 TEST(Tied, EqualWeightsInTwoTypesAreOne) {
   const FolderCopy folder("llama_tied_smollm");

@@ -63,7 +63,19 @@ TEST_F(WhatIsThis, FilesThatAreSomethingElse) {
            {std::string("\x80\x02\x8a\x0a", 4), {"PyTorch"}},
            {tar, {"tar"}},
            {std::string("tjgg\3\0\0\0", 8), {"before GGUF"}},
-           {"\x89HDF\r\n\x1a\n", {"HDF5"}}})
+           {"\x89HDF\r\n\x1a\n", {"HDF5"}},
+           {"\x89PNG\r\n\x1a\n", {"PNG"}},
+           {"\xff\xd8\xff\xe0 JFIF", {"JPEG"}},
+           {"PAR1 columns", {"Parquet"}},
+           {"SQLite format 3", {"SQLite"}},
+           {"\x7f"
+            "ELF program",
+            {"ELF"}},
+           {"<?xml version=\"1.0\"?><Error>", {"XML", "GGUF"}},
+           {"<?xml version=\"1.0\"?><html>", {"HTML"}},
+           {"\xef\xbb\xbfGGUF", {"byte order mark", "three bytes"}},
+           {std::string(5000, '\0'), {"zeros", "again"}},
+           {std::string("\x08\x07\x12\x07pytorch", 11), {"ONNX"}}})
     expect(file("model.gguf", content), words);
   expect(file("model.gguf.part", "GGUF and more"), {"not finished"});
   expect(file("model.onnx", std::string("\x08\x07\x12\x00", 4)), {"ONNX"});
@@ -138,6 +150,8 @@ TEST_F(WhatIsThis, FilesOfAFolder) {
     const std::string kept = read_file(folder.path / name);
     write_file(folder.path / name, kPointer, true);
     expect(folder.path, {"Git LFS"});
+    write_file(folder.path / name, "\xef\xbb\xbf" + kept, true);
+    expect(folder.path, {"byte order mark"});
     write_file(folder.path / name, "<html>", true);
     expect(folder.path, {"HTML"});
     write_file(folder.path / name, kept, true);
