@@ -20,19 +20,13 @@ constexpr const char *kEmbedding = "token_embd.weight", *kOutput = "output.weigh
   throw Error(ErrorKind::input, what, model.path.string() + ": " + place, found, hint);
 }
 
-// Of types that hold any number: equal weights may be stored in two of them.
-bool is_float(const StoredTensor& tensor) {
-  const std::string type = tensor.format->name();
-  return type == "f32" || type == "f16" || type == "bf16";
-}
-
+// Equal weights may be stored in two types.
 bool same_weights(const StoredTensor& a, const StoredTensor& b) {
   if (a.shape != b.shape || !a.format->is_ggml() || !b.format->is_ggml() || a.rotation || b.rotation || a.gain ||
       b.gain)
     return false;
   if (a.format->name() == b.format->name())
     return std::memcmp(a.parts[0].data(), b.parts[0].data(), a.parts[0].size()) == 0;
-  if (!is_float(a) || !is_float(b)) return false;
   std::vector<float> of_a(a.shape.cols), of_b(a.shape.cols);
   for (uint64_t row = 0; row < a.shape.rows; ++row) {  // ends at the first difference
     unpack_stored(a, row, 1, of_a.data());

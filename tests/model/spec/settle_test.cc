@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "format/container.h"
 #include "format/format.h"
 #include "format/gguf_builder.h"
 #include "model/spec/folder_copy.h"
@@ -108,6 +109,43 @@ TEST(Tied, EqualWeightsInTwoTypesAreOne) {
   tensors[kEmbedding].bytes[2] ^= 1;  // a bit that BF16 has not
   folder.tensors(tensors);
   EXPECT_FALSE(load_model(folder.path)->spec.tied_output);
+}
+
+// Q8_0 and what it stands for.
+TEST(Tied, EqualWeightsOfABlockTypeAreOne) {
+  const ModelPtr model = load_model(std::filesystem::path(WHIT_TESTS_DIR) / "data/llama_tied_smollm");
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "whit_settle_blocks.gguf";
+  const auto with_output = [&](float more) {
+    ModelOutput output;
+    output.metadata = model->metadata;
+    output.manifest = "{}";
+    const auto add = [&](const std::string& name, const StoredTensor& from, std::shared_ptr<const Packed> packed) {
+      output.tensors.push_back({name, from.shape, from.dimensions, {}, packed->format, [packed] { return packed; }});
+    };
+    for (const StoredTensor& tensor : model->tensors) {
+      std::vector<float> values(tensor.shape.count());
+      unpack_rows({&tensor, 0, tensor.shape.rows}, 0, tensor.shape.rows, values);
+      if (tensor.name != "token_embd.weight") {
+        add(tensor.name, tensor, std::make_shared<const Packed>(pack_dense(make_format("f32"), tensor.shape, values)));
+        continue;
+      }
+      const auto blocks = std::make_shared<const Packed>(pack_rounded(make_format("q8_0"), tensor.shape, values));
+      blocks->format->unpack(tensor.shape, blocks->views(), 0, tensor.shape.rows, values.data());
+      values.back() += more;
+      add(tensor.name, tensor, blocks);
+      add("output.weight", tensor,
+          std::make_shared<const Packed>(pack_dense(make_format("f32"), tensor.shape, values)));
+    }
+    AtomicFile file(path, true);
+    write_model_file(file, output);
+    file.commit();
+    return load_model(path);
+  };
+  const ModelPtr tied = with_output(0);
+  EXPECT_TRUE(tied->spec.tied_output);
+  EXPECT_TRUE(notes_say(*tied, "a copy"));
+  EXPECT_EQ(tied->find("token_embd.weight").tensor->format->name(), "q8_0");
+  EXPECT_FALSE(with_output(1e-3f)->spec.tied_output);
 }
 
 TEST(Tied, AnotherMatrixThanTheConfigurationSaysIsUsedAndNoted) {
