@@ -3,7 +3,7 @@
 #   ./test.sh         the fast tests
 #   ./test.sh --all   also the slow ones, the fast ones under ASan and UBSan, the threads under TSan,
 #                     and each fuzz target for a minute (WHIT_FUZZ_SECONDS)
-# With CI=true compiler warnings are errors.
+# With CI=true compiler warnings are errors, and the tests that fast programs leave out as slow (NAME_slow) run too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -39,6 +39,7 @@ mkdir -p build
 build dev
 if [ -z "$all" ]; then
   run_tests dev -L '^fast$'
+  [ "${CI:-}" != true ] || run_tests dev -R '_slow$'
   exit 0
 fi
 
