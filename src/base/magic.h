@@ -13,4 +13,7 @@ bool begins_as_pickle(std::string_view head);
 // any program's mark.
 bool begins_as_safetensors(std::string_view head);
 
+// "a picture (PNG)", "a database (SQLite)" and the like: what no text and no model begins with; empty for anything else.
+std::string_view foreign_kind(std::string_view head);
+
 }  // namespace whit

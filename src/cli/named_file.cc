@@ -39,14 +39,13 @@ std::string kind_of(const std::string& name) {
   static const std::pair<std::string_view, const char*> marks[] = {
       {"GGUF", "a model (GGUF)"},
       {"%PDF", "a PDF: save its text"},
-      {"\x89PNG", "a picture (PNG)"},
-      {"\xff\xd8\xff", "a picture (JPEG)"},
       {"PAR1", "a table (Parquet): write its texts out"},
       {"\xff\xfe", "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"},
       {"\xfe\xff", "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"},
   };
   for (const auto& [mark, kind] : marks)
     if (head.starts_with(mark)) return kind;
+  if (const std::string_view kind = foreign_kind(head); !kind.empty()) return std::string(kind);
   return is_web_page(head) ? "a web page (HTML): fetch the file itself" : "";
 }
 
@@ -108,7 +107,8 @@ std::string read_text_of(const std::string& option, const std::string& name, Pro
                                 : option + " takes the name of a file, not a text; - reads standard input";
   reading_file(option, name, "a plain text (UTF-8)", absent, [&] { text = read_text(name); });
   if (text.starts_with(kByteOrderMark)) progress.note(name + " begins with a byte order mark, which is read as text");
-  if (text.find("\r\n") != std::string::npos) progress.note(name + " has lines that end in CR LF: both are read as text");
+  if (text.find("\r\n") != std::string::npos)
+    progress.note(name + " has lines that end in CR LF: both are read as text");
   if (is_web_page(text)) progress.note(name + " is a web page (HTML): its tags are read as text");
   return text;
 }

@@ -58,22 +58,6 @@ bool is_unfinished(const fs::path& path) {
   return false;
 }
 
-// First bytes of what is no model, and what it is.
-constexpr std::pair<std::string_view, std::string_view> kMarks[] = {
-    {"\x89HDF", "HDF5 (Keras, TensorFlow)"},
-    {"\x93NUMPY", "a NumPy array"},
-    {"\x89PNG", "a picture (PNG)"},
-    {"\xff\xd8\xff", "a picture (JPEG)"},
-    {"%PDF", "a PDF"},
-    {"PAR1", "a table (Parquet)"},
-    {"SQLite format 3", "a database (SQLite)"},
-    {"\x7f"
-     "ELF",
-     "a program (ELF)"},
-    {"MZ", "a program (Windows)"},
-    {"<?xml", "XML"},
-};
-
 // By the first bytes: nullopt for what none of these rows knows. A file of JSON is right for some files of a folder.
 std::optional<Finding> foreign_bytes(std::string_view head) {
   if (head.empty()) return Finding{"the file is empty", "0 bytes", "fetch it again"};
@@ -102,8 +86,8 @@ std::optional<Finding> foreign_bytes(std::string_view head) {
     if (starts(magic))
       return Finding{"the file is of llama.cpp from before GGUF", first_words(head.substr(0, 4)),
                      "fetch the model as GGUF, or convert its original again"};
-  for (const auto& [mark, kind] : kMarks)
-    if (starts(mark)) return Finding{fmt::format("the file is {}", kind), {}, "fetch the model as safetensors or GGUF"};
+  const std::string_view kind = starts("MZ") ? "a program (Windows)" : starts("<?xml") ? "XML" : foreign_kind(head);
+  if (!kind.empty()) return Finding{fmt::format("the file is {}", kind), {}, "fetch the model as safetensors or GGUF"};
   if (starts("\xef\xbb\xbf"))
     return Finding{"the file begins with a byte order mark (EF BB BF)", first_words(head.substr(3)),
                    "a program that saves texts put it there: fetch the file again, or take the three bytes away"};

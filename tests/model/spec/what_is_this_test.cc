@@ -67,6 +67,9 @@ TEST_F(WhatIsThis, FilesThatAreSomethingElse) {
            {"\x89PNG\r\n\x1a\n", {"PNG"}},
            {"\xff\xd8\xff\xe0 JFIF", {"JPEG"}},
            {"PAR1 columns", {"Parquet"}},
+           {"%PDF-1.7", {"PDF"}},
+           {"\x93NUMPY\x01", {"NumPy"}},
+           {"MZ\x90", {"Windows"}},
            {"SQLite format 3", {"SQLite"}},
            {"\x7f"
             "ELF program",
